@@ -1,0 +1,134 @@
+"""Work that waits in rows: claimed with a lease, tried again with back-off, put aside at last."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import Engine, String, or_, select, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from commons import database
+from commons.database import transaction
+from commons.errors import FetchError, LocalPayError, TooManyError, UnavailableError
+
+FIRST_DELAY_SECONDS: Final = 60
+LONGEST_DELAY_SECONDS: Final = 12 * 3600
+MAX_ATTEMPTS: Final = 10
+AT_ONCE: Final = 20
+
+_log = structlog.get_logger(__name__)
+
+
+class Scheduled:
+    """Columns of a row that carries its own schedule; `due_at` empty means nothing to do."""
+
+    id: Mapped[int]
+    due_at: Mapped[datetime | None] = mapped_column(index=True)
+    lease_until: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    last_error: Mapped[str | None] = mapped_column(String(1000))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One kind of work: the table its rows wait in and what is done with one of them.
+
+    `work` gets the row's id, does its own transactions and returns when the row is next due
+    (None: never). It must bear being called again, since a crash may come after its commit.
+    `give_up` is told, in the transaction that ends the trying, when a row is put aside.
+    """
+
+    name: str
+    table: type[Any]
+    work: Callable[[int], Awaitable[datetime | None]]
+    lease_seconds: int = 120
+    max_attempts: int = MAX_ATTEMPTS
+    give_up: Callable[[Session, int, str], None] | None = None
+
+
+def delay_seconds(attempts: int) -> float:
+    """Return how long to wait after the `attempts`-th failure: 1 min · 2ⁿ, cap 12 h, full jitter.
+
+    Full jitter draws evenly between 0 and the bound, so that a hub which comes back is not met
+    by everybody at once; at least a second, so that it never spins.
+    """
+    bound = min(FIRST_DELAY_SECONDS * 2 ** (attempts - 1), LONGEST_DELAY_SECONDS)
+    return max(1.0, random.uniform(0, bound))  # noqa: S311 (a delay is no secret)
+
+
+def claim(session: Session, job: Job, limit: int = AT_ONCE) -> list[int]:
+    """Lease up to `limit` due rows, oldest first, and return their ids."""
+    moment = database.now(session)
+    table = job.table
+    ids = list(
+        session.scalars(
+            select(table.id)
+            .where(
+                table.due_at <= moment,
+                or_(table.lease_until.is_(None), table.lease_until < moment),
+            )
+            .order_by(table.due_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+    )
+    until = moment + timedelta(seconds=job.lease_seconds)
+    session.execute(update(table).where(table.id.in_(ids)).values(lease_until=until))
+    return ids
+
+
+async def run_once(engine: Engine, jobs: Sequence[Job]) -> int:
+    """Do everything that is due now, once; return how many rows were worked on."""
+    worked = 0
+    for job in jobs:
+        with transaction(engine) as session:
+            ids = claim(session, job)
+        await asyncio.gather(*(_work(engine, job, row_id) for row_id in ids))
+        worked += len(ids)
+    return worked
+
+
+async def _work(engine: Engine, job: Job, row_id: int) -> None:
+    try:
+        async with asyncio.timeout(job.lease_seconds):
+            due_at = await job.work(row_id)
+    except Exception as error:  # noqa: BLE001 (one row must not stop the others; it is kept)
+        _failed(engine, job, row_id, error)
+        return
+    with transaction(engine) as session:
+        session.execute(
+            update(job.table)
+            .where(job.table.id == row_id)
+            .values(due_at=due_at, lease_until=None, attempts=0, last_error=None)
+        )
+
+
+def _failed(engine: Engine, job: Job, row_id: int, error: Exception) -> None:
+    reason = (str(error) or type(error).__name__)[:1000]
+    with transaction(engine) as session:
+        attempts = 1 + (
+            session.scalar(select(job.table.attempts).where(job.table.id == row_id)) or 0
+        )
+        final = isinstance(error, FetchError) and error.final
+        due_at = None
+        if attempts < job.max_attempts and not final:
+            due_at = database.now(session) + timedelta(seconds=_wait_seconds(error, attempts))
+        session.execute(
+            update(job.table)
+            .where(job.table.id == row_id)
+            .values(due_at=due_at, lease_until=None, attempts=attempts, last_error=reason)
+        )
+        if due_at is None and job.give_up is not None:
+            job.give_up(session, row_id, reason)
+    level = _log.warning if isinstance(error, LocalPayError | TimeoutError) else _log.exception
+    level("job failed", job=job.name, row=row_id, attempts=attempts, reason=reason)
+
+
+def _wait_seconds(error: Exception, attempts: int) -> float:
+    if isinstance(error, TooManyError | UnavailableError):
+        return max(float(error.retry_after_seconds), delay_seconds(attempts))
+    return delay_seconds(attempts)

@@ -1,0 +1,53 @@
+"""The settings, read once from `LOCALPAY_…` variables and passed to whoever needs them."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set; the defaults run LocalPay embedded, on this machine."""
+
+    model_config = SettingsConfigDict(env_prefix="LOCALPAY_", frozen=True, extra="forbid")
+
+    base_url: str = Field(
+        "http://127.0.0.1:8080",
+        description="Public address of this service, without a path; signatures cover it.",
+    )
+    data_dir: Path = Field(
+        Path("data"), description="Folder of the embedded database, the index and our keys."
+    )
+    database_url: str = Field(
+        "",
+        description="SQLAlchemy URL; empty for SQLite in the data folder, "
+        "else postgresql+psycopg2://…",
+    )
+    contact: str = Field(
+        "", description="Mail or web address of the operator, told to the hubs we fetch from."
+    )
+    allow_loopback: bool = Field(
+        default=False,
+        description="Development only: let the crawler reach http and this machine's own "
+        "addresses. Warns at start.",
+    )
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_json: bool = Field(default=False, description="Log JSON lines instead of text.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _base_url_is_an_origin(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or "@" in parts.netloc:
+            msg = "must be http(s)://host[:port]"
+            raise ValueError(msg)
+        if parts.path not in {"", "/"} or parts.query or parts.fragment:
+            msg = "must have no path, query or fragment"
+            raise ValueError(msg)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @property
+    def effective_database_url(self) -> str:
+        """The database's URL with the embedded default filled in."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'localpay.sqlite'}"
