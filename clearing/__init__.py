@@ -1,0 +1,1 @@
+"""Clearing between groups: accounts, rates, transfers, the ledger, netting and rounds."""
