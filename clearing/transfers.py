@@ -250,7 +250,7 @@ def _views(session: Session, transfers: Sequence[Transfer]) -> list[View]:
         .join(Currency, Currency.id == Group.currency_id)
         .where(Group.id.in_(groups))
     )
-    currencies = dict(rows.tuples())
+    currencies = dict(rows.tuples().all())
     return [view(t, currencies[t.payer_group], currencies[t.payee_group]) for t in transfers]
 
 

@@ -9,17 +9,9 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from commons.database import Base, enum_column
 from commons.errors import NotFoundError
+from commons.money import CurrencyKind
 
 GROUP_ID_PATTERN: Final = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$"
-
-
-class CurrencyKind(StrEnum):
-    """What a currency stands on."""
-
-    LOCAL = "local"
-    TIME = "time"
-    NATIONAL = "national"
-    CRYPTO = "crypto"
 
 
 class HubState(StrEnum):

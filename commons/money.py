@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 
@@ -15,6 +16,15 @@ MAX_MINOR: Final = 2**53 - 1
 
 _AMOUNT: Final = re.compile(r"(?P<whole>0|[1-9][0-9]{0,15})(?:\.(?P<part>[0-9]{1,18}))?")
 _RATE: Final = re.compile(r"([1-9][0-9]{0,11})/([1-9][0-9]{0,11})")
+
+
+class CurrencyKind(StrEnum):
+    """What a currency stands on."""
+
+    LOCAL = "local"
+    TIME = "time"
+    NATIONAL = "national"
+    CRYPTO = "crypto"
 
 
 def parse_amount(text: object, scale: int, field: str = "amount") -> int:
