@@ -1,0 +1,124 @@
+"""Fixtures of all tests: the test vectors, settings, and a fresh migrated database each."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from postgres import PostgresMissingError, ensure, running_server
+from sqlalchemy import Engine, create_engine, make_url, text
+
+from api.migrations import upgrade
+from commons.database import make_engine
+from commons.settings import Settings
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# The same examples each time: a red test is about the change at hand.
+hypothesis_settings.register_profile("ci", derandomize=True, deadline=None)
+# New examples each time, and more of them: HYPOTHESIS_PROFILE=search make test ARGS=…
+hypothesis_settings.register_profile("search", max_examples=2_000, deadline=None)
+hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Path:
+    """Folder of the outside documents and numbers that the tests read."""
+    default = REPOSITORY.parent / "shared" / "vectors"
+    folder = Path(os.environ.get("LOCALPAY_TEST_VECTORS") or default)
+    if not folder.is_dir():
+        pytest.skip(f"no test vectors at {folder}; set LOCALPAY_TEST_VECTORS")
+    return folder
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of a service of this test alone, whose crawler may reach the loopback."""
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    return Settings(data_dir=data_dir, base_url="http://testserver", allow_loopback=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """URL of a PostgreSQL where tests may make databases: the one given, or one of their own."""
+    given = os.environ.get("LOCALPAY_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    try:
+        programs = ensure()
+    except PostgresMissingError as missing:
+        pytest.fail(str(missing), pytrace=False)
+    with running_server(programs) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.sqlite"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_server: str) -> Iterator[str]:
+    """Name of a migrated database to copy."""
+    with new_database(postgresql_server) as url:
+        upgrade(url)
+        yield str(make_url(url).database)
+
+
+@pytest.fixture
+def sqlite_engine(sqlite_template: Path, tmp_path: Path) -> Iterator[Engine]:
+    """Engine of a fresh migrated SQLite database."""
+    path = tmp_path / "localpay.sqlite"
+    shutil.copyfile(sqlite_template, path)
+    with disposed(make_engine(f"sqlite:///{path}")) as engine:
+        yield engine
+
+
+@pytest.fixture
+def postgresql_engine(postgresql_server: str, postgresql_template: str) -> Iterator[Engine]:
+    """Engine of a fresh migrated PostgreSQL database."""
+    with (
+        new_database(postgresql_server, postgresql_template) as url,
+        disposed(make_engine(url)) as engine,
+    ):
+        yield engine
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Engine of a fresh migrated database, once on each of the two."""
+    engine: Engine = request.getfixturevalue(f"{request.param}_engine")
+    return engine
+
+
+@contextmanager
+def disposed(engine: Engine) -> Iterator[Engine]:
+    """Close the engine's connections at the end of the block."""
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def new_database(server: str, template: str = "template0") -> Iterator[str]:
+    """URL of a new database on the server; it is dropped at the end, whoever is connected."""
+    name = f"localpay_test_{uuid.uuid4().hex}"
+    url = make_url(server).set(database=name)
+    with disposed(create_engine(server, isolation_level="AUTOCOMMIT")) as admin:
+        with admin.connect() as connection:
+            connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
+        try:
+            yield url.render_as_string(hide_password=False)
+        finally:
+            with admin.connect() as connection:
+                connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
