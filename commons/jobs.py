@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Engine, String, or_, select, update
+from sqlalchemy import Engine, Select, String, or_, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from commons import database
-from commons.database import transaction
+from commons.database import reading, transaction
 from commons.errors import FetchError, LocalPayError, TooManyError, UnavailableError
 
 FIRST_DELAY_SECONDS: Final = 60
@@ -63,28 +63,28 @@ def delay_seconds(attempts: int) -> float:
 def claim(session: Session, job: Job, limit: int = AT_ONCE) -> list[int]:
     """Lease up to `limit` due rows, oldest first, and return their ids."""
     moment = database.now(session)
-    table = job.table
-    ids = list(
-        session.scalars(
-            select(table.id)
-            .where(
-                table.due_at <= moment,
-                or_(table.lease_until.is_(None), table.lease_until < moment),
-            )
-            .order_by(table.due_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-    )
+    ids = list(session.scalars(_due(job, moment).limit(limit).with_for_update(skip_locked=True)))
     until = moment + timedelta(seconds=job.lease_seconds)
-    session.execute(update(table).where(table.id.in_(ids)).values(lease_until=until))
+    if ids:
+        session.execute(update(job.table).where(job.table.id.in_(ids)).values(lease_until=until))
     return ids
+
+
+def _due(job: Job, moment: datetime) -> Select[int]:
+    table = job.table
+    free = or_(table.lease_until.is_(None), table.lease_until < moment)
+    return select(table.id).where(table.due_at <= moment, free).order_by(table.due_at)
 
 
 async def run_once(engine: Engine, jobs: Sequence[Job]) -> int:
     """Do everything that is due now, once; return how many rows were worked on."""
     worked = 0
     for job in jobs:
+        # Looking first costs no write lock, which idle workers would take again and again.
+        with reading(engine) as session:
+            idle = session.scalar(_due(job, database.now(session)).limit(1)) is None
+        if idle:
+            continue
         with transaction(engine) as session:
             ids = claim(session, job)
         await asyncio.gather(*(_work(engine, job, row_id) for row_id in ids))

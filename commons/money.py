@@ -122,4 +122,6 @@ def convert(value: Fraction, payer: Side, payee: Side) -> Conversion:
         raise InvalidError("amount", "is so small that the payee would get nothing")
     if conversion.payer_clearing > MAX_MINOR:
         raise InvalidError("amount", "is too large in clearing units")
+    if max(conversion.payer_local, conversion.payee_local) > MAX_MINOR:
+        raise InvalidError("amount", "is too large in the currency of one of the groups")
     return conversion

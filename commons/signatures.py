@@ -313,17 +313,12 @@ def _only_member(message: Message, header: str) -> tuple[dict[str, Any], Any]:
     if line is None:
         msg = f"there is no {header} header"
         raise UnauthenticatedError(msg)
-    repeated: list[str] = []
     try:
-        members: Any = http_sf.parse(
-            line.encode("ascii"),
-            tltype="dictionary",
-            on_duplicate_key=lambda key, _context: repeated.append(key),
-        )
+        members: Any = http_sf.parse(line.encode("ascii"), tltype="dictionary")
     except ValueError as error:
         msg = f"the header {header} cannot be read: {error}"
         raise MalformedError(msg) from error
-    if not isinstance(members, dict) or len(members) != 1 or repeated:
+    if not isinstance(members, dict) or len(members) != 1:
         msg = f"the header {header} must hold exactly one signature"
         raise UnauthenticatedError(msg)
     value, parameters = next(iter(members.values()))
