@@ -120,11 +120,9 @@ def propose(session: Session, union_id: str = DEFAULT_UNION) -> Round:
     ConflictError where the union has a proposed round already.
     """
     book = Book.lock_union(session, union_id)
-    open_round = session.scalar(
-        select(Round.id).where(Round.union_id == union_id, Round.state == RoundState.PROPOSED)
-    )
-    if open_round is not None:
-        raise ConflictError(f"round {open_round} of union {union_id!r} is still proposed")
+    standing = proposed_now(session, union_id)
+    if standing is not None:
+        raise ConflictError(f"round {standing.id} of union {union_id!r} is still proposed")
     result = _solve(book)
     proposed = Round(
         id=uuid4(),
@@ -139,6 +137,18 @@ def propose(session: Session, union_id: str = DEFAULT_UNION) -> Round:
     session.flush()
     _reserve(book, proposed.id, result)
     return proposed
+
+
+def proposed_now(session: Session, union_id: str = DEFAULT_UNION) -> Round | None:
+    """Return the union's proposed round, of which there is one at most."""
+    return session.scalar(
+        select(Round).where(Round.union_id == union_id, Round.state == RoundState.PROPOSED)
+    )
+
+
+def preview(session: Session, union_id: str = DEFAULT_UNION) -> Netting:
+    """Return what a round would set off now; nothing is changed."""
+    return _solve(Book.read_union(session, union_id))
 
 
 def _solve(book: Book) -> Netting:
