@@ -1,0 +1,92 @@
+"""In which order hits come: the numbers of the ranking, and their use on many at once."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from marketplace.index import Entry
+
+Floats = npt.NDArray[np.float64]
+Order = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The numbers by which relevance is told.
+
+    `*_weight` multiply BM25; `inexact_score` is what a prefix or a word with a typing error
+    gives in place of BM25, before the weight. Typing errors are looked for where fewer than
+    `typos_below` listings have a word as it was typed: a common word is hardly one.
+    """
+
+    title_weight: float = 3.0
+    category_weight: float = 2.0
+    body_weight: float = 1.0
+    inexact_score: float = 0.5
+    typos_below: int = 10
+    most_prefixed: int = 50
+    distance_half_km: float = 10.0
+    freshness_half_days: float = 91.0
+    image_bonus: float = 1.05
+    price_bonus: float = 1.05
+    most_of_an_author: int = 3
+    ranked: int = 1_000
+
+
+RANKING: Final = Ranking()
+_DAY_SECONDS: Final = 86_400
+
+
+def bonus_of(entry: Entry) -> float:
+    """Return the factor that a listing earns by showing an image and telling a price."""
+    bonus = RANKING.image_bonus if entry.image else 1.0
+    priced = any("amount" in payment for payment in entry.payments)
+    return bonus * (RANKING.price_bonus if priced else 1.0)
+
+
+def relevance(
+    scores: Floats, distances_km: Floats | None, confirmed: Floats, bonus: Floats, now: float
+) -> Floats:
+    """Return scores x distance decay x freshness decay x bonus; moments in seconds."""
+    ages_days = np.maximum(now - confirmed, 0) / _DAY_SECONDS
+    result = scores * bonus * np.exp2(-ages_days / RANKING.freshness_half_days)
+    if distances_km is not None:
+        result = result / (1 + distances_km / RANKING.distance_half_km)
+    return result
+
+
+def order_by(values: Floats, keys: npt.NDArray[np.int64]) -> Order:
+    """Return the positions of `values` from the lowest up; equal ones in the order of `keys`."""
+    return np.lexsort((keys, values))
+
+
+def page_of(
+    order: Order, authors: list[int], page: int, limit: int, most: int
+) -> tuple[list[int], bool]:
+    """Return (the positions on page number `page`, whether more follow).
+
+    At most `most` of an author are on each page; what is too much on one comes first on the
+    next, so nothing is lost.
+    """
+    rest = order.tolist()
+    chosen: list[int] = []
+    for _ in range(page + 1):
+        chosen, rest = _take(rest, authors, limit, most)
+    return chosen, bool(rest)
+
+
+def _take(
+    order: list[int], authors: list[int], limit: int, most: int
+) -> tuple[list[int], list[int]]:
+    chosen: list[int] = []
+    deferred: list[int] = []
+    seen: dict[int, int] = {}
+    for place, position in enumerate(order):
+        if len(chosen) == limit:
+            return chosen, deferred + order[place:]
+        author = authors[position]
+        seen[author] = seen.get(author, 0) + 1
+        (chosen if seen[author] <= most else deferred).append(position)
+    return chosen, deferred

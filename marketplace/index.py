@@ -1,0 +1,169 @@
+"""What an index of listings is: a projection of their table, ordered by revision."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from commons.database import reading
+from commons.groups import Currency, Group
+from marketplace.drafts import ListingType, plain_text
+from marketplace.listings import Listing, changes_since, last_revision
+from marketplace.payment import KnownCurrency, Payment, PaymentTerms, terms_of
+from marketplace.query import Page, Query
+
+BATCH: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """All that an index holds of a listing; `text` is the body without tags."""
+
+    id: str
+    type: ListingType
+    title: str
+    text: str
+    language: str | None
+    categories: list[str]
+    image: str | None
+    url: str
+    author: str
+    group: str | None
+    place_name: str | None
+    lat: float | None
+    lon: float | None
+    remote: bool
+    payments: list[dict[str, Any]]
+    terms: PaymentTerms
+    published: datetime
+    confirmed: datetime
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one revision did: the listing as it is now, or None where it is to be gone."""
+
+    id: str
+    revision: int
+    entry: Entry | None
+
+
+class Projection(Protocol):
+    """Whatever is built from the changes in their order and knows how far it has come."""
+
+    def revision(self) -> int:
+        """Return the last revision held; 0 for an empty one."""
+
+    def apply(self, changes: Sequence[Change], *, since: int, revision: int) -> None:
+        """Put changes in and remember `revision`, both or neither.
+
+        Raises ConflictError, and does nothing, where the revision held is not `since`.
+        """
+
+
+class Index(Projection, Protocol):
+    """An index of listings: a projection that answers questions."""
+
+    def search(self, query: Query) -> Page:
+        """Answer a question; expired listings are left out. UnavailableError: not now."""
+
+    def count(self) -> int:
+        """Return how many listings are held, expired ones included."""
+
+    def outdated(self) -> bool:
+        """Tell whether what is held was built to another plan, so that it must be rebuilt."""
+
+    def rebuild(self, engine: Engine) -> int:
+        """Build anew beside what is held, then swap; searches go on. Returns the changes."""
+
+    def close(self) -> None:
+        """Give back what is held open."""
+
+
+def catch_up(engine: Engine, index: Index, batch: int = BATCH) -> int:
+    """Bring an index up to the listings; return how many changes it took.
+
+    An index of another plan, or one that is ahead of the listings (a restored database), is
+    rebuilt.
+    """
+    if index.outdated():
+        return index.rebuild(engine)
+    with reading(engine) as session:
+        ahead = index.revision() > last_revision(session)
+    return index.rebuild(engine) if ahead else read_on(engine, index, batch)
+
+
+def read_on(engine: Engine, projection: Projection, batch: int = BATCH) -> int:
+    """Read changes on from where a projection stands until there are none; return how many."""
+    count = 0
+    while True:
+        since = projection.revision()
+        with reading(engine) as session:
+            changes = read_changes(session, since, batch)
+        if not changes:
+            return count
+        projection.apply(changes, since=since, revision=changes[-1].revision)
+        count += len(changes)
+
+
+def read_changes(session: Session, since: int, limit: int = BATCH) -> list[Change]:
+    """Read up to `limit` changes after revision `since`, in order."""
+    rows = changes_since(session, since, limit)
+    known = _known_currencies(session)
+    group_currencies = _group_currencies(session, known.values())
+    return [
+        Change(
+            listing.id,
+            listing.revision,
+            _entry(listing, known, group_currencies) if shown else None,
+        )
+        for listing, shown in rows
+    ]
+
+
+def _entry(
+    listing: Listing,
+    known: dict[str, KnownCurrency],
+    group_currencies: dict[str, KnownCurrency],
+) -> Entry:
+    payments = [Payment.from_json(members) for members in listing.payments]
+    return Entry(
+        id=listing.id,
+        type=listing.type,
+        title=listing.title,
+        text=plain_text(listing.body),
+        language=listing.language,
+        categories=listing.categories,
+        image=listing.image,
+        url=listing.url or listing.uri,
+        author=listing.author_uri,
+        group=listing.group_id,
+        place_name=listing.place_name,
+        lat=listing.lat,
+        lon=listing.lon,
+        remote=listing.remote,
+        payments=listing.payments,
+        terms=terms_of(payments, known, group_currencies.get(listing.group_id or "")),
+        published=listing.published,
+        confirmed=listing.confirmed_at,
+        expires_at=listing.expires_at,
+    )
+
+
+def _known_currencies(session: Session) -> dict[str, KnownCurrency]:
+    return {
+        currency.uri: KnownCurrency(currency.uri, currency.code, currency.kind)
+        for currency in session.scalars(select(Currency))
+    }
+
+
+def _group_currencies(session: Session, known: Iterable[KnownCurrency]) -> dict[str, KnownCurrency]:
+    by_uri = {currency.uri: currency for currency in known}
+    pairs = session.execute(
+        select(Group.id, Currency.uri).join(Currency, Currency.id == Group.currency_id)
+    )
+    return {group_id: by_uri[uri] for group_id, uri in pairs}

@@ -1,0 +1,269 @@
+"""The question and the answer of a search, the same for every index."""
+
+import base64
+import hashlib
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import orjson
+
+from commons.errors import InvalidError
+from marketplace.drafts import ListingType
+from marketplace.payment import read_pay
+
+LONGEST_Q: Final = 400
+LONGEST_VALUE: Final = 2048
+MOST_VALUES: Final = 20
+RADIUS_KM: Final = (0.1, 1000.0)
+DEFAULT_RADIUS_KM: Final = 50.0
+MOST_HITS: Final = 100
+WINDOW: Final = 10_000
+
+
+class Sort(StrEnum):
+    """In which order the hits come."""
+
+    RELEVANCE = "relevance"
+    DISTANCE = "distance"
+    NEWEST = "newest"
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked for; degrees, km, aware moments. InvalidError names parameter and rule.
+
+    Several values of one parameter mean any of them; different parameters must all hold.
+    """
+
+    q: str = ""
+    near: tuple[float, float] | None = None
+    radius_km: float | None = None
+    bbox: tuple[float, float, float, float] | None = None
+    type: ListingType | None = None
+    pay: tuple[str, ...] = ()
+    category: tuple[str, ...] = ()
+    language: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
+    author: tuple[str, ...] = ()
+    remote: bool | None = None
+    since: datetime | None = None
+    sort: Sort = Sort.RELEVANCE
+    limit: int = 20
+    cursor: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_text("q", self.q, LONGEST_Q)
+        for name in ("pay", "category", "language", "group", "author"):
+            _check_values(name, getattr(self, name))
+        for value in self.pay:
+            read_pay(value)
+        self._check_places()
+        if not 1 <= self.limit <= MOST_HITS:
+            raise InvalidError("limit", f"must be between 1 and {MOST_HITS}")
+        if self.since is not None and self.since.tzinfo is None:
+            raise InvalidError("since", "must have a time zone")
+        if self.sort is Sort.DISTANCE and self.near is None:
+            raise InvalidError("sort", "distance needs near")
+        _ = self.page
+
+    def _check_places(self) -> None:
+        if self.near is not None:
+            _check_degrees("near", *self.near)
+        if self.radius_km is not None:
+            if self.near is None:
+                raise InvalidError("radius_km", "needs near")
+            least, most = RADIUS_KM
+            if not least <= self.radius_km <= most:
+                raise InvalidError("radius_km", f"must be between {least:g} and {most:g}")
+        if self.bbox is not None:
+            west, south, east, north = self.bbox
+            _check_degrees("bbox", south, west)
+            _check_degrees("bbox", north, east)
+            if south > north:
+                raise InvalidError("bbox", "south must not be north of north")
+
+    @property
+    def reach_km(self) -> float:
+        """The radius that holds: what was asked for, or the default."""
+        return DEFAULT_RADIUS_KM if self.radius_km is None else self.radius_km
+
+    @property
+    def page(self) -> int:
+        """Number of the page that the cursor leads to, from 0."""
+        if self.cursor is None:
+            return 0
+        rule = "must be one that this search gave"
+        try:
+            page, mark = orjson.loads(base64.urlsafe_b64decode(self.cursor.encode()))
+        except (ValueError, TypeError) as error:
+            raise InvalidError("cursor", rule) from error
+        if type(page) is not int or not 1 <= page <= WINDOW or mark != self._fingerprint():
+            raise InvalidError("cursor", rule)
+        return page
+
+    def cursor_to(self, page: int) -> str:
+        """Return the cursor that leads to a page of this same question."""
+        return base64.urlsafe_b64encode(orjson.dumps([page, self._fingerprint()])).decode()
+
+    def _fingerprint(self) -> str:
+        members = asdict(self) | {"cursor": None}
+        canonical = orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(canonical).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One listing found; `excerpt` is HTML, escaped first, its matches within <mark>."""
+
+    id: str
+    type: ListingType
+    title: str
+    excerpt: str
+    categories: list[str]
+    language: str | None
+    image: str | None
+    payments: list[dict[str, Any]]
+    author: str
+    group: str | None
+    place_name: str | None
+    lat: float | None
+    lon: float | None
+    remote: bool
+    distance_km: float | None
+    published: datetime
+    confirmed: datetime
+    url: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of hits; `total` is a lower bound where it is not exact.
+
+    `facets` counts, within what was found, each value of type, pay, category, language, group.
+    """
+
+    hits: list[Hit]
+    total: int
+    total_is_exact: bool
+    facets: dict[str, dict[str, int]]
+    cursor: str | None
+    took_ms: float
+
+
+def read_query(parameters: Iterable[tuple[str, str]]) -> Query:
+    """Read a question from the names and values of a URL's query.
+
+    Raises InvalidError for unknown names, repeated single-valued ones and broken values.
+    """
+    read: dict[str, Any] = {}
+    for name, value in parameters:
+        reader = _READERS.get(name)
+        if reader is None:
+            raise InvalidError(name[:50], "is not a parameter of a search")
+        if name in _REPEATABLE:
+            read[name] = (*read.get(name, ()), reader(name, value))
+        elif name in read:
+            raise InvalidError(name, "must not be repeated")
+        else:
+            read[name] = reader(name, value)
+    return Query(**read)
+
+
+def _text(_name: str, value: str) -> str:
+    return value
+
+
+def _numbers(count: int) -> Callable[[str, str], tuple[float, ...]]:
+    def read(name: str, value: str) -> tuple[float, ...]:
+        parts = value.split(",")
+        if len(parts) != count:
+            raise InvalidError(name, f"must be {count} numbers with commas between them")
+        return tuple(_number(name, part) for part in parts)
+
+    return read
+
+
+def _number(name: str, value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError as error:
+        raise InvalidError(name, "must be a number") from error
+    if not math.isfinite(number):
+        raise InvalidError(name, "must be a finite number")
+    return number
+
+
+def _whole(name: str, value: str) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) < LONGEST_Q):
+        raise InvalidError(name, "must be a whole number")
+    return int(value)
+
+
+def _one_of(choices: type[StrEnum]) -> Callable[[str, str], StrEnum]:
+    def read(name: str, value: str) -> StrEnum:
+        try:
+            return choices(value)
+        except ValueError as error:
+            raise InvalidError(name, f"must be one of {', '.join(choices)}") from error
+
+    return read
+
+
+def _yes_or_no(name: str, value: str) -> bool:
+    if value not in {"true", "false"}:
+        raise InvalidError(name, "must be true or false")
+    return value == "true"
+
+
+def _moment(name: str, value: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise InvalidError(name, "must be a date or a moment by ISO 8601") from error
+    try:
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidError(name, "is out of range") from error
+
+
+def _check_text(name: str, value: str, longest: int) -> None:
+    if len(value) > longest:
+        raise InvalidError(name, f"must have at most {longest} characters")
+    if "\x00" in value:
+        raise InvalidError(name, "must not hold NUL")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise InvalidError(name, "must not hold lone surrogates")
+
+
+def _check_values(name: str, values: tuple[str, ...]) -> None:
+    if len(values) > MOST_VALUES:
+        raise InvalidError(name, f"must be given at most {MOST_VALUES} times")
+    for value in values:
+        if not value:
+            raise InvalidError(name, "must not be empty")
+        _check_text(name, value, LONGEST_VALUE)
+
+
+def _check_degrees(name: str, lat: float, lon: float) -> None:
+    if not (math.isfinite(lat) and -90 <= lat <= 90):  # noqa: PLR2004 (degrees)
+        raise InvalidError(name, "latitude must be between -90 and 90")
+    if not (math.isfinite(lon) and -180 <= lon <= 180):  # noqa: PLR2004 (degrees)
+        raise InvalidError(name, "longitude must be between -180 and 180")
+
+
+_REPEATABLE: Final = {"pay", "category", "language", "group", "author"}
+_READERS: Final[dict[str, Callable[[str, str], Any]]] = {
+    **{field.name: _text for field in fields(Query)},
+    "near": _numbers(2),
+    "radius_km": _number,
+    "bbox": _numbers(4),
+    "type": _one_of(ListingType),
+    "remote": _yes_or_no,
+    "since": _moment,
+    "sort": _one_of(Sort),
+    "limit": _whole,
+}

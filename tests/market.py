@@ -1,0 +1,98 @@
+"""Listings, groups and questions for the tests of the index."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from commons.database import transaction
+from commons.groups import Currency, Group
+from commons.money import CurrencyKind
+from marketplace.consent import Consent, ConsentBasis
+from marketplace.drafts import Draft, ListingType
+from marketplace.embedded import EmbeddedIndex
+from marketplace.index import Index
+from marketplace.listings import WithdrawnReason, upsert, withdraw
+from marketplace.query import Page, Query
+
+YES = Consent(allowed=True, basis=ConsentBasis.HUB, reason="the hub consents")
+NOW = datetime.now(UTC)
+VIENNA = (48.2085, 16.3730)
+HOURS = "https://bank.example/hours"
+IMPLEMENTATIONS: dict[str, Callable[[Path], Index]] = {"embedded": EmbeddedIndex}
+
+
+def add_groups(engine: Engine) -> None:
+    """Add a local currency's group `river` and a time bank `hours`."""
+    with transaction(engine) as session:
+        for slug, uri, code, kind in (
+            ("river", "https://river.example/currency", "RIV", CurrencyKind.LOCAL),
+            ("hours", HOURS, "HRS", CurrencyKind.TIME),
+        ):
+            currency = Currency(uri=uri, code=code, name=slug, scale=2, kind=kind)
+            session.add(currency)
+            session.flush()
+            session.add(
+                Group(
+                    id=slug,
+                    uri=f"https://{slug}.example/group",
+                    name=slug,
+                    currency_id=currency.id,
+                    created_at=NOW,
+                )
+            )
+
+
+def draft(name: str, title: str, body: str = "", **values: object) -> Draft:
+    made = Draft(
+        uri=f"https://hub.example/{name}",
+        type=ListingType.OFFER,
+        title=title,
+        body=body,
+        author_uri=f"https://hub.example/members/{name}",
+        published=NOW - timedelta(days=1),
+    )
+    return replace(made, **values)  # type: ignore[arg-type]
+
+
+def publish(engine: Engine, *drafts: Draft, group_id: str | None = None) -> None:
+    with transaction(engine) as session:
+        for each in drafts:
+            upsert(session, each, YES, consented_by="https://hub.example", group_id=group_id)
+
+
+def unpublish(engine: Engine, *names: str) -> None:
+    with transaction(engine) as session:
+        for name in names:
+            withdraw(session, f"https://hub.example/{name}", WithdrawnReason.DELETED)
+
+
+def names(page: Page) -> list[str]:
+    return [hit.url.rsplit("/", maxsplit=1)[-1] for hit in page.hits]
+
+
+def found(index: Index, **question: object) -> set[str]:
+    page = index.search(Query(limit=100, **question))  # type: ignore[arg-type]
+    assert page.total == len(page.hits)
+    assert page.total_is_exact
+    return set(names(page))
+
+
+def everything(index: Index, query: Query) -> dict[str, float]:
+    """Return the distance by name of all that the pages of a question lead through."""
+    read: dict[str, float] = {}
+    total = 0
+    while True:
+        page = index.search(query)
+        for name, hit in zip(names(page), page.hits, strict=True):
+            assert name not in read
+            read[name] = 0.0 if hit.distance_km is None else hit.distance_km
+        total = page.total
+        if page.cursor is None:
+            break
+        query = replace(query, cursor=page.cursor)
+    assert total == len(read)
+    assert sum(index.search(replace(query, cursor=None)).facets["type"].values()) == total
+    return read
