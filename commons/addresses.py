@@ -98,6 +98,12 @@ def is_loopback(address: Address) -> bool:
     return address == _LOOPBACK_IPV6
 
 
+def names_loopback(host: str) -> bool:
+    """Tell whether a host is written as an address of this machine's own."""
+    address = _literal(host)
+    return address is not None and is_loopback(address)
+
+
 def check_addresses(host: str, texts: list[str], *, allow_loopback: bool) -> list[Address]:
     """Return all addresses that a host resolved to, or raise AddressRefusedError.
 

@@ -17,7 +17,7 @@ from urllib.parse import urljoin
 import httpcore2
 import httpx2
 
-from commons.addresses import Target, read_target
+from commons.addresses import Target, names_loopback, read_target
 from commons.errors import AddressRefusedError, FetchError, MalformedError
 from commons.guarded_network import GuardedNetwork, Resolve, resolve
 from commons.json_reading import read_json
@@ -85,8 +85,8 @@ def is_activity_media_type(value: str | None) -> bool:
 class Door:
     """Fetches and delivers, signed where a key was given, within all limits; one event loop's.
 
-    `polite` off lifts the pace (one request in flight and one a second per host), for
-    development on loopback and for measuring. `deadline_seconds` bounds one whole fetch, with its
+    `polite` off lifts the pace (one request in flight and one a second per host), which this
+    machine's own addresses never need. `deadline_seconds` bounds one whole fetch, with its
     redirects and with the wait for its turn.
     """
 
@@ -207,7 +207,7 @@ class Door:
     @asynccontextmanager
     async def _turn(self, host: Host, target: Target) -> AsyncIterator[None]:
         _refuse_closed(host, target, self._clock())
-        if not self._polite:
+        if not self._polite or names_loopback(target.host):
             yield
             return
         async with host.in_flight:

@@ -108,7 +108,7 @@ async def _work(engine: Engine, job: Job, row_id: int) -> None:
 
 
 def _failed(engine: Engine, job: Job, row_id: int, error: Exception) -> None:
-    reason = (str(error) or type(error).__name__)[:1000]
+    reason = _storable(str(error) or type(error).__name__)[:1000]
     with transaction(engine) as session:
         attempts = 1 + (
             session.scalar(select(job.table.attempts).where(job.table.id == row_id)) or 0
@@ -126,6 +126,11 @@ def _failed(engine: Engine, job: Job, row_id: int, error: Exception) -> None:
             job.give_up(session, row_id, reason)
     level = _log.warning if isinstance(error, LocalPayError | TimeoutError) else _log.exception
     level("job failed", job=job.name, row=row_id, attempts=attempts, reason=reason)
+
+
+def _storable(text: str) -> str:
+    """Return text without what no database takes: an error may quote what a stranger sent."""
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _wait_seconds(error: Exception, attempts: int) -> float:
