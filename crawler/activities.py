@@ -1,0 +1,279 @@
+"""What each kind of activity does, once the inbox has checked and stored it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from commons.database import reading, transaction
+from commons.errors import FetchError, InvalidError, MalformedError, TooLargeError
+from commons.fetch import Door
+from commons.json_reading import read_json
+from commons.settings import Settings
+from crawler import authors
+from crawler.actor import actor_uri
+from crawler.inbox import InboxMessage
+from crawler.intake import REMOVALS, home_of, prepare, remove, removed, settle, unwrap
+from crawler.origins import ACTOR_TYPES, fetch_actor, fetch_object, is_gone
+from crawler.peers import Peer, PeerState, accepted, failed, put_aside, rejected, revoke, schedule
+from crawler.terms import Activity, Document, activity, id_of, objects, same_origin, types
+from marketplace.listings import WithdrawnReason, withdraw
+
+_NESTED_MOST: Final = 3
+
+
+@dataclass(frozen=True)
+class _Push:
+    """A stored activity being handled, and the hub that pushed it."""
+
+    engine: Engine
+    door: Door
+    our_actor: str
+    peer_id: int
+    peer_uri: str
+    follow_uri: str | None
+    object_uri: str
+    activity: Activity
+    document: Document
+
+    @property
+    def is_by_hub(self) -> bool:
+        """Whether the group's actor itself speaks, not one of its members."""
+        return self.activity.actor == self.peer_uri
+
+
+async def handle(
+    engine: Engine, door: Door, settings: Settings, message_id: int
+) -> datetime | None:
+    """Handle one stored activity; FetchError where another server is needed and does not answer.
+
+    What cannot be read is put aside with its reason; an activity of a kind that means nothing
+    here stays stored and does nothing.
+    """
+    with reading(engine) as session:
+        row = session.scalars(select(InboxMessage).where(InboxMessage.id == message_id)).one()
+        peer = session.scalars(select(Peer).where(Peer.id == row.peer_id)).one()
+        body, author_uri = row.body, row.author_uri
+        uri = row.object_uri or row.activity_id
+        peer_id, peer_uri, follow_uri = peer.id, peer.actor_uri, peer.follow_uri
+    if body is None:
+        return None
+    try:
+        document = read_json(body.encode())
+        push = _Push(
+            engine,
+            door,
+            actor_uri(settings),
+            peer_id,
+            peer_uri,
+            follow_uri,
+            uri,
+            activity(document),
+            document,
+        )
+        handler = _HANDLERS.get(push.activity.type)
+        if handler is not None:
+            await handler(push)
+    except (InvalidError, MalformedError, TooLargeError) as error:
+        with transaction(engine) as session:
+            put_aside(session, peer_id, uri, error.detail, author_uri=author_uri, document=body)
+    return None
+
+
+def give_up(session: Session, message_id: int, reason: str) -> None:
+    """Put a message aside that could not be handled, so that it stops nobody else."""
+    row = session.scalars(select(InboxMessage).where(InboxMessage.id == message_id)).one()
+    put_aside(
+        session,
+        row.peer_id,
+        row.object_uri or row.activity_id,
+        reason,
+        author_uri=row.author_uri,
+        document=row.body,
+    )
+
+
+async def _create(push: _Push) -> None:
+    """Create and Update alike, since an Update may come first; of an actor, ask it anew."""
+    embedded = push.activity.object
+    if push.activity.object_id == push.activity.actor or types(embedded) & ACTOR_TYPES:
+        await _actor_changed(push, push.activity.object_id)
+        return
+    document = await unwrap(push.door, push.document, push.activity.actor)
+    await _settle(push, document, None)
+
+
+async def _settle(push: _Push, document: Document, group_uri: str | None) -> None:
+    arrivals = await prepare(push.engine, push.door, document, group_uri)
+    with transaction(push.engine) as session:
+        if _is_undone(session, push):
+            return
+        settle(session, push.peer_id, arrivals)
+
+
+async def _actor_changed(push: _Push, uri: str) -> None:
+    if not same_origin(uri, push.activity.actor):
+        raise InvalidError("object", "must be of the actor's origin")
+    actor = await fetch_actor(push.door, uri)
+    with transaction(push.engine) as session:
+        authors.hear(session, actor)
+        # What the actor allows again is found by reading its hub's outbox anew.
+        schedule(session, push.peer_id)
+
+
+async def _announce(push: _Push) -> None:
+    """Take what a group announces from its own origin, never from the announcement."""
+    kinds = {kind for embedded in _nested(push.document) for kind in types(embedded)}
+    if kinds & REMOVALS:
+        await _look_again(push, push.object_uri, push.activity.actor)
+        return
+    document = await unwrap(push.door, push.object_uri, "")
+    await _settle(push, document, push.activity.actor)
+
+
+async def _undo(push: _Push) -> None:
+    undone = push.activity.object
+    kind = min(types(undone), default="")
+    with reading(push.engine) as session:
+        row = session.scalar(
+            select(InboxMessage).where(
+                InboxMessage.peer_id == push.peer_id,
+                InboxMessage.activity_id == push.activity.object_id,
+            )
+        )
+        kind = row.activity_type if row is not None else kind
+        uri = row.object_uri if row is not None else _innermost_id(undone)
+        others = session.scalars(
+            select(InboxMessage.activity_id).where(
+                InboxMessage.activity_type == "Announce",
+                InboxMessage.object_uri == uri,
+                InboxMessage.activity_id != push.activity.object_id,
+                InboxMessage.activity_id.not_in(
+                    select(InboxMessage.object_uri).where(InboxMessage.activity_type == "Undo")
+                ),
+            )
+        ).all()
+    if kind == "Block":
+        await _block_changed(push, blocked=False)
+    elif kind == "Announce" and uri and not others:
+        await _announcement_undone(push, uri)
+
+
+async def _announcement_undone(push: _Push, uri: str) -> None:
+    """Ask the origin about a listing that is announced no more; a stranger's is withdrawn."""
+    with transaction(push.engine) as session:
+        sender = session.scalars(select(Peer).where(Peer.id == push.peer_id)).one()
+        if home_of(session, uri, None, sender) is None:
+            withdraw(session, uri, WithdrawnReason.CONSENT)
+            return
+    await _look_again(push, uri, None)
+
+
+async def _look_again(push: _Push, uri: str, group_uri: str | None) -> None:
+    """Fetch a listing at its origin and do what that says now."""
+    try:
+        document = await fetch_object(push.door, uri)
+    except FetchError as error:
+        if not is_gone(error):
+            raise
+        document = {"type": "Tombstone", "id": uri}
+    if "Tombstone" in types(document):
+        with transaction(push.engine) as session:
+            for gone_uri, deleted_at in removed(document):
+                remove(session, gone_uri, deleted_at)
+        return
+    await _settle(push, document, group_uri)
+
+
+async def _delete(push: _Push) -> None:
+    uri = push.activity.object_id
+    if not same_origin(uri, push.activity.actor):
+        raise InvalidError("object", "must be of the actor's origin")
+    with transaction(push.engine) as session:
+        if uri == push.peer_uri:
+            failed(session, push.peer_id, gone=True)
+        elif uri == push.activity.actor:
+            authors.left(session, uri)
+        else:
+            for gone_uri, deleted_at in removed(push.document):
+                remove(session, gone_uri, deleted_at)
+
+
+async def _accept(push: _Push) -> None:
+    if _answers_our_follow(push):
+        with transaction(push.engine) as session:
+            accepted(session, push.peer_id)
+
+
+async def _reject(push: _Push) -> None:
+    if _answers_our_follow(push):
+        with transaction(push.engine) as session:
+            rejected(session, push.peer_id)
+
+
+async def _block(push: _Push) -> None:
+    if push.activity.object_id == push.our_actor:
+        await _block_changed(push, blocked=True)
+
+
+async def _block_changed(push: _Push, *, blocked: bool) -> None:
+    with transaction(push.engine) as session:
+        if not push.is_by_hub:
+            authors.block(session, push.activity.actor, blocked=blocked)
+        elif blocked:
+            peer = session.scalars(select(Peer).where(Peer.id == push.peer_id)).one()
+            revoke(session, peer, PeerState.BLOCKED)
+
+
+def _answers_our_follow(push: _Push) -> bool:
+    """Tell whether the hub answers our Follow, which it may embed or only name."""
+    if not push.is_by_hub:
+        return False
+    if push.activity.object_id and push.activity.object_id == push.follow_uri:
+        return True
+    follow = push.activity.object
+    return (
+        "Follow" in types(follow)
+        and id_of(follow.get("actor")) == push.our_actor
+        and id_of(follow.get("object")) == push.peer_uri
+    )
+
+
+def _is_undone(session: Session, push: _Push) -> bool:
+    """Tell whether an Undo of this activity has arrived, be it before the activity itself."""
+    query = select(InboxMessage.id).where(
+        InboxMessage.peer_id == push.peer_id,
+        InboxMessage.activity_type == "Undo",
+        InboxMessage.object_uri == push.activity.id,
+    )
+    return session.scalar(query) is not None
+
+
+def _nested(document: Document) -> list[Document]:
+    """Return the objects embedded in each other inside an activity, outermost first."""
+    found: list[Document] = []
+    while (document := next(objects(document, "object"), {})) and len(found) < _NESTED_MOST:
+        found.append(document)
+    return found
+
+
+def _innermost_id(document: Document) -> str:
+    """Return the id of what an activity is about in the end, through those that carry others."""
+    deepest = [document, *_nested(document)][-1]
+    return id_of(deepest.get("object")) or id_of(deepest)
+
+
+_HANDLERS: Final[dict[str, Callable[[_Push], Awaitable[None]]]] = {
+    "Create": _create,
+    "Update": _create,
+    "Add": _create,
+    "Announce": _announce,
+    "Undo": _undo,
+    "Delete": _delete,
+    "Accept": _accept,
+    "Reject": _reject,
+    "Block": _block,
+}

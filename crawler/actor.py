@@ -1,0 +1,170 @@
+"""Our own actor, and how it is found: its document, WebFinger and NodeInfo."""
+
+from html import escape
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from commons.errors import InvalidError, NotFoundError
+from commons.key_formats import encode_multikey, public_pem
+from commons.keys import OwnKeys
+from commons.settings import Settings
+
+USERNAME: Final = "localpay"
+VERSION: Final = "0.1.0"
+ACTIVITYSTREAMS: Final = "https://www.w3.org/ns/activitystreams"
+NODEINFO_SCHEMA: Final = "http://nodeinfo.diaspora.software/ns/schema/2.1"
+
+_CONTEXT: Final = [
+    ACTIVITYSTREAMS,
+    "https://w3id.org/security/v1",
+    "https://www.w3.org/ns/cid/v1",
+    {
+        "toot": "http://joinmastodon.org/ns#",
+        "indexable": "toot:indexable",
+        "discoverable": "toot:discoverable",
+        "implements": {
+            "@id": "https://w3id.org/fep/844e/implements",
+            "@type": "@id",
+            "@container": "@list",
+        },
+    },
+]
+_IMPLEMENTS: Final = (
+    ("https://www.w3.org/TR/activitypub/", "ActivityPub"),
+    ("https://datatracker.ietf.org/doc/html/rfc9421", "RFC 9421: HTTP Message Signatures"),
+    ("https://w3id.org/fep/0837", "FEP-0837: Federated Marketplace"),
+    ("https://w3id.org/fep/1b12", "FEP-1b12: Group federation"),
+    ("https://w3id.org/fep/268d", "FEP-268d: Search consent signals"),
+    ("https://w3id.org/fep/5feb", "FEP-5feb: Search indexing consent"),
+    ("https://w3id.org/fep/521a", "FEP-521a: Representing actor's public keys"),
+)
+
+
+def actor_uri(settings: Settings) -> str:
+    """Return our actor's id."""
+    return f"{settings.base_url}/actor"
+
+
+def actor_key_id(settings: Settings) -> str:
+    """Return the id of the RSA key that signs our fetches and deliveries."""
+    return f"{actor_uri(settings)}#main-key"
+
+
+def service_key_id(settings: Settings) -> str:
+    """Return the id of the Ed25519 key that signs our answers to hubs."""
+    return f"{actor_uri(settings)}#ed25519-key"
+
+
+def document(settings: Settings, keys: OwnKeys) -> dict[str, Any]:
+    """Return our actor's document, of `application/activity+json`; anybody may fetch it."""
+    uri, base = actor_uri(settings), settings.base_url
+    return {
+        "@context": _CONTEXT,
+        "id": uri,
+        "type": "Application",
+        "name": "LocalPay marketplace",
+        "preferredUsername": USERNAME,
+        "summary": _summary(settings),
+        "url": base,
+        "inbox": f"{base}/inbox",
+        "outbox": f"{base}/outbox",
+        "endpoints": {"sharedInbox": f"{base}/inbox"},
+        "manuallyApprovesFollowers": True,
+        "discoverable": False,
+        "indexable": False,
+        "implements": [{"href": href, "name": name} for href, name in _IMPLEMENTS],
+        "publicKey": {
+            "id": actor_key_id(settings),
+            "owner": uri,
+            "publicKeyPem": public_pem(keys.actor.public_key()),
+        },
+        "assertionMethod": [
+            {
+                "id": service_key_id(settings),
+                "type": "Multikey",
+                "controller": uri,
+                "publicKeyMultibase": encode_multikey(keys.service.public_key()),
+            }
+        ],
+    }
+
+
+def outbox(settings: Settings) -> dict[str, Any]:
+    """Return our outbox: this actor follows and publishes nothing, so it is empty."""
+    return {
+        "@context": ACTIVITYSTREAMS,
+        "id": f"{settings.base_url}/outbox",
+        "type": "OrderedCollection",
+        "totalItems": 0,
+        "orderedItems": [],
+    }
+
+
+def webfinger(settings: Settings, resource: str) -> dict[str, Any]:
+    """Return the descriptor of our actor, or of the server itself (FEP-d556).
+
+    `resource` is `acct:localpay@host`, the actor's id or the server's address. InvalidError where
+    it is no URI, NotFoundError where it is another's.
+    """
+    uri = actor_uri(settings)
+    account = f"acct:{USERNAME}@{urlsplit(settings.base_url).netloc}"
+    if ":" not in resource:
+        raise InvalidError("resource", "must be a URI")
+    if resource.rstrip("/") == settings.base_url:
+        links = [_link(f"{ACTIVITYSTREAMS}#Service", uri), _link("self", uri)]
+        return {"subject": resource, "links": links}
+    if resource not in {account, uri}:
+        raise NotFoundError("there is no such account")
+    return {"subject": account, "aliases": [uri], "links": [_link("self", uri)]}
+
+
+def nodeinfo_links(settings: Settings) -> dict[str, Any]:
+    """Return `/.well-known/nodeinfo`, with the link to our actor of FEP-2677."""
+    return {
+        "links": [
+            {"rel": NODEINFO_SCHEMA, "href": f"{settings.base_url}/nodeinfo/2.1"},
+            {"rel": f"{ACTIVITYSTREAMS}#Application", "href": actor_uri(settings)},
+        ]
+    }
+
+
+def nodeinfo() -> dict[str, Any]:
+    """Return our NodeInfo 2.1; there are no accounts of persons here, so there is no usage."""
+    return {
+        "version": "2.1",
+        "software": {"name": "localpay", "version": VERSION},
+        "protocols": ["activitypub"],
+        "services": {"inbound": [], "outbound": []},
+        "openRegistrations": False,
+        "usage": {"users": {}},
+        "metadata": {"nodeName": "LocalPay"},
+    }
+
+
+def follow(settings: Settings, follow_uri: str, followed: str) -> dict[str, Any]:
+    """Return the Follow by which we ask an actor for its activities."""
+    return {
+        "@context": ACTIVITYSTREAMS,
+        "id": follow_uri,
+        "type": "Follow",
+        "actor": actor_uri(settings),
+        "object": followed,
+        "to": [followed],
+    }
+
+
+def _link(relation: str, href: str) -> dict[str, str]:
+    return {"rel": relation, "type": "application/activity+json", "href": href}
+
+
+def _summary(settings: Settings) -> str:
+    contact = f" The operator is reached at {escape(settings.contact)}." if settings.contact else ""
+    return (
+        "<p>This service collects public offers and wants of local currency groups, so that "
+        "members of other groups find them. It reads only hubs that have registered and agreed, "
+        "follows their group actor, and looks at each listing again once a week.</p>"
+        "<p>To be left out: set <code>indexable</code> to false on your actor, or leave "
+        "<code>as:Public</code> out of <code>searchableBy</code>; what is there is then removed. "
+        "A deleted listing is removed as its Delete arrives. A whole hub is left out when it "
+        f"blocks this actor.{contact}</p>"
+    )

@@ -1,0 +1,195 @@
+"""Back-fill: a hub's outbox read page by page, within budgets, each page committed by itself."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Engine, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from commons.database import now, reading, transaction
+from commons.errors import FetchError, InvalidError, LocalPayError, MalformedError
+from commons.fetch import Door
+from crawler.intake import (
+    REMOVALS,
+    Arrival,
+    failed_arrival,
+    prepare,
+    remove,
+    removed,
+    settle,
+    unwrap,
+)
+from crawler.origins import fetch_object
+from crawler.peers import CrawledPage, Peer, may_index, put_aside
+from crawler.terms import Document, first_id, get, id_of, same_origin, types, values
+
+_FIRST_ERROR: Final = 400
+_COLLECTIONS: Final = frozenset(
+    {"Collection", "OrderedCollection", "CollectionPage", "OrderedCollectionPage"}
+)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much one crawl reads before it lets others go first, and how far it goes at all."""
+
+    pages: int = 50
+    items: int = 1_000
+    pages_in_all: int = 5_000
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What a page holds; `following` is empty on the last one."""
+
+    items: list[Any]
+    following: str
+
+
+@dataclass(frozen=True)
+class _Crawl:
+    """One hub's outbox being read."""
+
+    engine: Engine
+    door: Door
+    peer_id: int
+    outbox_uri: str
+
+
+async def crawl(
+    engine: Engine, door: Door, peer_id: int, outbox_uri: str, budget: Budget | None = None
+) -> bool:
+    """Read a hub's outbox from where the last crawl stopped; return whether its end is reached.
+
+    Another host's pages and pages already seen are not read, `totalItems` is not believed, and an
+    endless outbox ends after `pages_in_all`. What cannot be read is put aside; FetchError where a
+    page cannot be had now.
+    """
+    budget = budget or Budget()
+    under_way = _Crawl(engine, door, peer_id, outbox_uri)
+    page_uri, offset = _cursor(under_way)
+    items_left = budget.items
+    for _ in range(budget.pages):
+        if _is_over(under_way, page_uri, budget):
+            break
+        page = await _page(under_way, page_uri)
+        if page is None:
+            break
+        batch = page.items[offset : offset + items_left]
+        offset += len(batch)
+        items_left -= len(batch)
+        is_read = offset >= len(page.items)
+        going_on = (page.following, 0) if is_read else (page_uri, offset)
+        await _take(under_way, page_uri, batch, going_on)
+        page_uri, offset = going_on
+        if not page_uri:
+            break
+        if items_left <= 0:
+            return False
+    else:
+        return False
+    _finish(under_way)
+    return True
+
+
+def _cursor(under_way: _Crawl) -> tuple[str, int]:
+    with reading(under_way.engine) as session:
+        peer = session.scalars(select(Peer).where(Peer.id == under_way.peer_id)).one()
+        return peer.crawl_page or under_way.outbox_uri, peer.crawl_offset
+
+
+def _is_over(under_way: _Crawl, page_uri: str, budget: Budget) -> bool:
+    """Tell whether a page has been read in this crawl, or the crawl has read enough."""
+    with reading(under_way.engine) as session:
+        pages = select(CrawledPage).where(CrawledPage.peer_id == under_way.peer_id)
+        read_before = session.scalar(pages.where(CrawledPage.page_uri == page_uri))
+        count = session.scalar(select(func.count()).select_from(pages.subquery())) or 0
+        return read_before is not None or count >= budget.pages_in_all
+
+
+def _finish(under_way: _Crawl) -> None:
+    with transaction(under_way.engine) as session:
+        session.execute(
+            update(Peer).where(Peer.id == under_way.peer_id).values(crawl_page=None, crawl_offset=0)
+        )
+        session.execute(delete(CrawledPage).where(CrawledPage.peer_id == under_way.peer_id))
+
+
+async def _page(under_way: _Crawl, page_uri: str) -> _Page | None:
+    """Fetch a page; None where it answers and there is nothing to be read, now or later."""
+    try:
+        document = await _collection(under_way.door, page_uri)
+    except (FetchError, InvalidError, MalformedError) as error:
+        is_first = page_uri == under_way.outbox_uri
+        if isinstance(error, FetchError) and not _is_unreadable(error, is_first=is_first):
+            raise
+        with transaction(under_way.engine) as session:
+            put_aside(session, under_way.peer_id, page_uri, error.detail)
+        return None
+    first = get(document, "first")
+    parts = [document, *([first] if isinstance(first, dict) else [])]
+    items = [
+        item for part in parts for term in ("orderedItems", "items") for item in values(part, term)
+    ]
+    following = first_id(parts[-1], "next") or ("" if isinstance(first, dict) else id_of(first))
+    is_own = same_origin(following, under_way.outbox_uri)
+    return _Page(items, following if is_own and following != page_uri else "")
+
+
+async def _collection(door: Door, page_uri: str) -> Document:
+    document = await fetch_object(door, page_uri)
+    if not types(document) & _COLLECTIONS:
+        raise MalformedError("an outbox is a collection")
+    return document
+
+
+def _is_unreadable(error: FetchError, *, is_first: bool) -> bool:
+    """Tell whether trying again is no use: it answered with no page, or a later page is gone."""
+    if error.status is None:
+        return False
+    return error.status < _FIRST_ERROR or (error.final and not is_first)
+
+
+async def _take(
+    under_way: _Crawl, page_uri: str, batch: list[Any], going_on: tuple[str, int]
+) -> None:
+    """Take a page's items and move the cursor on, in one transaction."""
+    arrivals: list[Arrival] = []
+    deleted: list[tuple[str, datetime | None]] = []
+    for item in batch:
+        try:
+            document = await unwrap(under_way.door, item, page_uri)
+            if types(document) & REMOVALS:
+                deleted += removed(document)
+            else:
+                group_uri = _announcer(item)
+                arrivals += await prepare(under_way.engine, under_way.door, document, group_uri)
+        except LocalPayError as error:
+            arrivals.append(failed_arrival(item, page_uri, error))
+    with transaction(under_way.engine) as session:
+        _move_on(session, under_way.peer_id, page_uri, going_on)
+        settle(session, under_way.peer_id, arrivals)
+        peer = session.scalars(select(Peer).where(Peer.id == under_way.peer_id)).one()
+        if may_index(session, peer):
+            for uri, deleted_at in deleted:
+                remove(session, uri, deleted_at)
+
+
+def _move_on(session: Session, peer_id: int, page_uri: str, going_on: tuple[str, int]) -> None:
+    following, offset = going_on
+    session.execute(
+        update(Peer)
+        .where(Peer.id == peer_id)
+        .values(crawl_page=following or None, crawl_offset=offset, last_heard_at=now(session))
+    )
+    if following != page_uri:
+        session.add(CrawledPage(peer_id=peer_id, page_uri=page_uri))
+        session.flush()
+
+
+def _announcer(item: object) -> str | None:
+    """Return the group that announces an item of its outbox."""
+    if isinstance(item, dict) and "Announce" in types(item):
+        return first_id(item, "actor") or None
+    return None

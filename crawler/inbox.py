@@ -1,0 +1,277 @@
+"""The inbox: what hubs push is checked, stored as it came, and handled later by a worker."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import (
+    Engine,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    UniqueConstraint,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from commons.database import Base, now, reading, transaction, violated
+from commons.errors import (
+    FetchError,
+    ForbiddenError,
+    MalformedError,
+    TooLargeError,
+    TooManyError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnsupportedMediaError,
+)
+from commons.fetch import Door, is_activity_media_type
+from commons.groups import Hub, HubKey, HubState
+from commons.jobs import Scheduled
+from commons.json_reading import read_json
+from commons.key_formats import load_public_pem
+from commons.signatures import Message, Verified, key_id_of, required_parts, verify
+from crawler.hub_keys import store_keys, use_nonce
+from crawler.origins import fetch_actor
+from crawler.peers import Peer, heard
+from crawler.terms import Activity, Document, activity, first_id, objects, same_origin, types
+
+BODY_MAX_BYTES: Final = 1024 * 1024
+BACKLOG_MAX: Final = 10_000
+BACKLOG_RETRY_SECONDS: Final = 60
+KEYS_AGAIN: Final = timedelta(minutes=10)
+_NESTED_MOST: Final = 3
+
+
+class InboxMessage(Scheduled, Base):
+    """An activity as a hub pushed it; `due_at` is empty once it has been handled.
+
+    `object_uri` is the innermost object's id and `author_uri` whose it is, so that both can be
+    forgotten: `body` is then empty.
+    """
+
+    __tablename__ = "inbox_messages"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    peer_id: Mapped[int] = mapped_column(ForeignKey("peers.id"))
+    key_id: Mapped[str] = mapped_column(String(2048))
+    activity_id: Mapped[str] = mapped_column(String(2048))
+    activity_type: Mapped[str] = mapped_column(String(100))
+    actor_uri: Mapped[str] = mapped_column(String(2048))
+    object_uri: Mapped[str] = mapped_column(String(2048), index=True)
+    author_uri: Mapped[str] = mapped_column(String(2048), index=True)
+    body: Mapped[str | None] = mapped_column(Text)
+    received_at: Mapped[datetime]
+
+    __table_args__ = (
+        UniqueConstraint("peer_id", "activity_id"),
+        Index("ix_inbox_messages_backlog", "peer_id", "due_at"),
+    )
+
+
+@dataclass(frozen=True)
+class _Signer:
+    """Whose key signs: the hub's peer; `pem` is empty where the key is not known here."""
+
+    peer_id: int
+    group_id: str
+    actor_uri: str
+    pem: str | None
+    keys_fetched_at: datetime | None
+
+
+@dataclass(frozen=True)
+class _Pushed:
+    """An activity that is what it says it is, and who vouches for it."""
+
+    signer: _Signer
+    verified: Verified
+    activity: Activity
+    document: Document
+    body: str
+
+
+async def receive(engine: Engine, door: Door, message: Message) -> None:
+    """Check a pushed activity and store it; it is committed on return.
+
+    Raises TooLargeError, UnsupportedMediaError, MalformedError, UnauthenticatedError for a
+    missing or wrong signature, ForbiddenError for an actor that the signer may not speak for or
+    a suspended hub, UnavailableError where a new key cannot be fetched, and TooManyError where
+    the hub's backlog is full. The same activity again is taken and has no further effect.
+    """
+    if len(message.body) > BODY_MAX_BYTES:
+        raise TooLargeError(f"an activity has at most {BODY_MAX_BYTES} bytes")
+    media_type = next(
+        (value for name, value in message.headers if name.lower() == "content-type"), None
+    )
+    if not is_activity_media_type(media_type):
+        raise UnsupportedMediaError("an activity is of the type application/activity+json")
+    key_id = key_id_of(message)
+    signer = await asyncio.to_thread(_signer, engine, key_id)
+    verified, signer = await _verified(engine, door, message, signer)
+    document = read_json(message.body)
+    if not isinstance(document, dict):
+        raise MalformedError("an activity is a JSON object")
+    received = activity(document)
+    if not same_origin(received.actor, signer.actor_uri):
+        raise ForbiddenError("the signer may not speak for this actor")
+    if not same_origin(received.id, received.actor):
+        raise ForbiddenError("an activity's id must be of its actor's origin")
+    pushed = _Pushed(signer, verified, received, document, message.body.decode())
+    await asyncio.to_thread(_store, engine, pushed)
+
+
+def _signer(engine: Engine, key_id: str) -> _Signer:
+    owner = key_id.partition("#")[0]
+    with reading(engine) as session:
+        row = session.execute(
+            select(Peer, Hub.state, HubKey.public_key_pem)
+            .join(Hub, Hub.group_id == Peer.group_id)
+            .outerjoin(
+                HubKey,
+                (HubKey.group_id == Peer.group_id)
+                & (HubKey.key_id == key_id)
+                & HubKey.revoked_at.is_(None),
+            )
+            .where(or_(HubKey.key_id.is_not(None), Peer.actor_uri == owner))
+        ).first()
+        if row is None:
+            raise UnauthenticatedError("the signing key is not of a hub that is registered here")
+        if row.state is HubState.SUSPENDED:
+            raise ForbiddenError("this hub is suspended")
+        peer = row.Peer
+        return _Signer(
+            peer.id, peer.group_id, peer.actor_uri, row.public_key_pem, peer.keys_fetched_at
+        )
+
+
+async def _verified(
+    engine: Engine, door: Door, message: Message, signer: _Signer
+) -> tuple[Verified, _Signer]:
+    """Verify with the key held, or once more with the hub's keys as they are now."""
+    try:
+        return _check(message, signer), signer
+    except UnauthenticatedError:
+        fetched_at, moment = signer.keys_fetched_at, datetime.now(UTC)
+        if fetched_at is not None and moment - fetched_at < KEYS_AGAIN:
+            raise
+        renewed = await _renew_keys(engine, door, signer, key_id_of(message))
+        if renewed.pem in {None, signer.pem}:
+            raise
+    return _check(message, renewed), renewed
+
+
+def _check(message: Message, signer: _Signer) -> Verified:
+    if signer.pem is None:
+        raise UnauthenticatedError("the hub's actor names no such key")
+    return verify(
+        message,
+        load_public_pem(signer.pem),
+        required=required_parts(message),
+        now=datetime.now(UTC),
+    )
+
+
+async def _renew_keys(engine: Engine, door: Door, signer: _Signer, key_id: str) -> _Signer:
+    with transaction(engine) as session:  # before the fetch, so that failures count as well
+        session.execute(
+            update(Peer).where(Peer.id == signer.peer_id).values(keys_fetched_at=now(session))
+        )
+    try:
+        actor = await fetch_actor(door, signer.actor_uri)
+    except FetchError as error:
+        raise UnavailableError(f"the hub's key cannot be fetched: {error.detail}") from error
+    with transaction(engine) as session:
+        store_keys(session, signer.group_id, actor.keys)
+    return await asyncio.to_thread(_signer, engine, key_id)
+
+
+def _store(engine: Engine, pushed: _Pushed) -> None:
+    signer, verified, received = pushed.signer, pushed.verified, pushed.activity
+    object_uri, author_uri = innermost(pushed.document)
+    try:
+        with transaction(engine) as session:
+            use_nonce(session, verified)
+            _check_speaker(session, signer, received)
+            if _is_known(session, signer.peer_id, received.id):
+                return
+            _check_backlog(session, signer.peer_id)
+            moment = now(session)
+            session.add(
+                InboxMessage(
+                    peer_id=signer.peer_id,
+                    key_id=verified.key_id,
+                    activity_id=received.id,
+                    activity_type=received.type[:100],
+                    actor_uri=received.actor,
+                    object_uri=object_uri,
+                    author_uri=author_uri,
+                    body=pushed.body,
+                    received_at=moment,
+                    due_at=moment,
+                    attempts=0,
+                )
+            )
+            heard(session, signer.peer_id)
+    except IntegrityError as error:
+        if violated(error) == "pk_nonces":
+            raise UnauthenticatedError("the signature's nonce was used before") from error
+        if violated(error) != "uq_inbox_messages_peer_id_activity_id":
+            raise
+
+
+def _check_speaker(session: Session, signer: _Signer, received: Activity) -> None:
+    """Refuse one group's key for another group's actor, though a server may house both."""
+    other = session.scalar(
+        select(Peer.id).where(Peer.actor_uri == received.actor, Peer.id != signer.peer_id)
+    )
+    if other is not None:
+        raise ForbiddenError("the signer may not speak for another group's actor")
+
+
+def _is_known(session: Session, peer_id: int, activity_id: str) -> bool:
+    query = select(InboxMessage.id).where(
+        InboxMessage.peer_id == peer_id, InboxMessage.activity_id == activity_id
+    )
+    return session.scalar(query) is not None
+
+
+def _check_backlog(session: Session, peer_id: int) -> None:
+    waiting = (
+        select(InboxMessage.id)
+        .where(InboxMessage.peer_id == peer_id, InboxMessage.due_at.is_not(None))
+        .limit(BACKLOG_MAX)
+        .subquery()
+    )
+    if (session.scalar(select(func.count()).select_from(waiting)) or 0) >= BACKLOG_MAX:
+        raise TooManyError("too much of this hub waits to be handled", BACKLOG_RETRY_SECONDS)
+
+
+def innermost(document: Document) -> tuple[str, str]:
+    """Return the id of the object in the middle of nested activities, and its author's."""
+    author, uri = first_id(document, "actor"), first_id(document, "object")
+    for _ in range(_NESTED_MOST):
+        embedded = next(objects(document, "object"), None)
+        if embedded is None:
+            break
+        author = first_id(embedded, "attributedTo", "actor") or author
+        if not first_id(embedded, "object") or "Undo" in types(document):
+            break
+        document, uri = embedded, first_id(embedded, "object")
+    return uri, author
+
+
+def forget_object(session: Session, uri: str) -> None:
+    """Empty the bodies of what was pushed of an object, since it is withdrawn."""
+    session.execute(update(InboxMessage).where(InboxMessage.object_uri == uri).values(body=None))
+
+
+def forget_author(session: Session, uri: str) -> None:
+    """Empty the bodies of what was pushed of an author."""
+    session.execute(update(InboxMessage).where(InboxMessage.author_uri == uri).values(body=None))

@@ -1,0 +1,254 @@
+"""How a hub registers: it says who it is, signs that with its actor's key, and may agree."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import Engine, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from commons.database import now, transaction
+from commons.errors import (
+    ConflictError,
+    FetchError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from commons.fetch import Door
+from commons.groups import (
+    GROUP_ID_PATTERN,
+    TRANSITIONS,
+    Currency,
+    Group,
+    Hub,
+    HubState,
+)
+from commons.key_formats import load_public_pem
+from commons.money import CurrencyKind, parse_rate
+from commons.signatures import Message, Verified, key_id_of, required_parts, verify
+from crawler import peers
+from crawler.following import describe
+from crawler.hub_keys import store_keys, use_nonce
+from crawler.origins import Actor, fetch_actor
+from crawler.terms import origin, same_origin
+
+LARGEST_SCALE: Final = 8
+_LONGEST: Final = {"uri": 2048, "code": 16, "name": 200, "kind": 16, "rate": 32}
+_SIGNED_HEADERS: Final = frozenset({"signature", "signature-input", "content-digest"})
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a hub asks for; `rate` is clearing units per unit of its currency, as a fraction."""
+
+    actor: str
+    group: str | None
+    listings: bool
+    currency: Mapping[str, Any]
+
+
+async def register(
+    engine: Engine, door: Door, message: Message, body: Mapping[str, Any]
+) -> tuple[Hub, bool]:
+    """Register the hub that signed `message`, whose JSON is `body`; tell whether it is new.
+
+    The same registration again renews keys, addresses and consent. Raises InvalidError for the
+    body, UnauthenticatedError for the signature, ForbiddenError where the signer is another than
+    `actor`, UnavailableError where the actor cannot be fetched, and ConflictError where the group
+    id is taken, the hub is registered otherwise or the currency is known as a different one.
+    """
+    wanted = read_wanted(body)
+    key_id = key_id_of(message)
+    if not same_origin(key_id, wanted.actor):
+        raise ForbiddenError("a hub registers with a key of its own actor")
+    try:
+        actor = await fetch_actor(door, wanted.actor)
+    except FetchError as error:
+        raise UnavailableError(f"the actor cannot be fetched: {error.detail}") from error
+    verified = _verify(message, key_id, actor)
+    try:
+        return await asyncio.to_thread(_store, engine, message, verified, wanted, actor)
+    except IntegrityError as error:
+        raise ConflictError("another registration came at the same moment; try again") from error
+
+
+def read_wanted(body: Mapping[str, Any]) -> Wanted:
+    """Read a registration's body; InvalidError names the first field that breaks its rule."""
+    actor, group = body.get("actor"), body.get("group")
+    if not isinstance(actor, str) or len(actor) > _LONGEST["uri"] or origin(actor) is None:
+        raise InvalidError("actor", "must be the address of the group's actor")
+    if group is not None and not (isinstance(group, str) and re.fullmatch(GROUP_ID_PATTERN, group)):
+        raise InvalidError(
+            "group", "must be 1 to 40 of a-z, 0-9 and -, not beginning or ending in -"
+        )
+    listings = body.get("listings", False)
+    if not isinstance(listings, bool):
+        raise InvalidError("listings", "must be true or false")
+    currency = body.get("currency")
+    if not isinstance(currency, Mapping):
+        raise InvalidError("currency", "must be an object")
+    _check_currency(currency)
+    return Wanted(actor, group, listings, currency)
+
+
+def _check_currency(currency: Mapping[str, Any]) -> None:
+    for field, longest in _LONGEST.items():
+        value = currency.get(field)
+        if not isinstance(value, str) or not 0 < len(value.strip()) <= longest:
+            raise InvalidError(f"currency.{field}", f"must be a text of 1 to {longest} characters")
+    if origin(currency["uri"]) is None:
+        raise InvalidError("currency.uri", "must be an http or https address")
+    scale = currency.get("scale")
+    if isinstance(scale, bool) or not isinstance(scale, int) or not 0 <= scale <= LARGEST_SCALE:
+        raise InvalidError("currency.scale", f"must be a whole number from 0 to {LARGEST_SCALE}")
+    if currency["kind"] not in set(CurrencyKind):
+        raise InvalidError("currency.kind", f"must be one of {', '.join(CurrencyKind)}")
+    parse_rate(currency["rate"], "currency.rate")
+
+
+def _verify(message: Message, key_id: str, actor: Actor) -> Verified:
+    key = next((key for key in actor.keys if key.key_id == key_id), None)
+    if key is None:
+        raise UnauthenticatedError("the actor names no such key as its own")
+    return verify(
+        message,
+        load_public_pem(key.pem),
+        required=required_parts(message),
+        now=datetime.now(UTC),
+        nonce_required=True,
+    )
+
+
+def _store(
+    engine: Engine, message: Message, verified: Verified, wanted: Wanted, actor: Actor
+) -> tuple[Hub, bool]:
+    with transaction(engine) as session:
+        use_nonce(session, verified)
+        currency = _currency(session, wanted.currency)
+        hub, is_new = _hub(session, wanted, actor, currency)
+        store_keys(session, hub.group_id, actor.keys)
+        _consent(session, message, wanted, actor, hub)
+        session.flush()
+        session.refresh(hub)
+        session.expunge(hub)
+    return hub, is_new
+
+
+def _currency(session: Session, wanted: Mapping[str, Any]) -> Currency:
+    told = {
+        "uri": wanted["uri"],
+        "code": wanted["code"],
+        "name": wanted["name"],
+        "scale": wanted["scale"],
+        "kind": CurrencyKind(wanted["kind"]),
+    }
+    currency = session.scalar(select(Currency).where(Currency.uri == told["uri"]))
+    if currency is None:
+        currency = Currency(**told)
+        session.add(currency)
+        session.flush()
+    different = [field for field, value in told.items() if getattr(currency, field) != value]
+    if different:
+        raise ConflictError(f"this currency is known with another {different[0]}")
+    return currency
+
+
+def _hub(session: Session, wanted: Wanted, actor: Actor, currency: Currency) -> tuple[Hub, bool]:
+    if not actor.inbox or not same_origin(actor.inbox, actor.id):
+        raise InvalidError("actor", "must have an inbox of its own origin")
+    group = session.scalar(select(Group).where(Group.uri == actor.id))
+    if group is not None:
+        return _registered_again(session, group, wanted, actor, currency), False
+    group_id = wanted.group or _id_from(actor.preferred_username)
+    if session.get(Group, group_id) is not None:
+        raise ConflictError(f"the group id {group_id!r} is taken")
+    moment = now(session)
+    group = Group(id=group_id, uri=actor.id, currency_id=currency.id, created_at=moment)
+    describe(group, actor)
+    session.add(group)
+    session.flush()
+    hub = Hub(
+        group_id=group_id,
+        state=HubState.REGISTERED,
+        inbox_uri=actor.inbox,
+        outbox_uri=actor.outbox,
+        rate_wanted=wanted.currency["rate"],
+        registered_at=moment,
+    )
+    session.add(hub)
+    session.flush()
+    return hub, True
+
+
+def _registered_again(
+    session: Session, group: Group, wanted: Wanted, actor: Actor, currency: Currency
+) -> Hub:
+    if wanted.group not in {None, group.id}:
+        raise ConflictError(f"this hub is registered as {group.id!r}")
+    if group.currency_id != currency.id:
+        raise ConflictError("this hub is registered with another currency")
+    hub = session.scalars(select(Hub).where(Hub.group_id == group.id)).one()
+    if hub.state is HubState.SUSPENDED:
+        raise ForbiddenError("this hub is suspended")
+    hub.inbox_uri, hub.outbox_uri = actor.inbox, actor.outbox
+    describe(group, actor)
+    return hub
+
+
+def _id_from(username: str) -> str:
+    group_id = re.sub(r"[^a-z0-9]+", "-", username.lower()).strip("-")
+    if not re.fullmatch(GROUP_ID_PATTERN, group_id):
+        raise InvalidError("group", "must be given, since preferredUsername yields no id")
+    return group_id
+
+
+def _consent(session: Session, message: Message, wanted: Wanted, actor: Actor, hub: Hub) -> None:
+    """Keep the hub's word on its listings with the signed request that says it.
+
+    An actor that says `indexable: false` says no, whatever the request says.
+    """
+    peer = peers.discover(session, actor.id, hub.group_id)
+    if not wanted.listings or actor.indexable is False:
+        if peer.consented_at is not None:
+            peers.revoke(session, peer)
+        return
+    signed = [[name, value] for name, value in message.headers if name.lower() in _SIGNED_HEADERS]
+    evidence = {
+        "method": message.method,
+        "target_uri": message.target_uri,
+        "headers": signed,
+        "body": message.body.decode(),
+    }
+    peers.consent(session, peer, evidence)
+    if hub.state is HubState.ADMITTED and peer.state is peers.PeerState.CONSENTED:
+        peers.schedule(session, peer.id)
+
+
+def admit(session: Session, group_id: str) -> Hub:
+    """Admit a registered hub: from now on it is followed, where it agreed, and may pay.
+
+    Raises NotFoundError, and ConflictError where it is admitted already. Its account is opened by
+    whoever admits it.
+    """
+    hub = session.get(Hub, group_id)
+    if hub is None:
+        raise NotFoundError(f"no hub of a group {group_id!r} is registered")
+    sources = [state for state, targets in TRANSITIONS.items() if HubState.ADMITTED in targets]
+    admitted = session.execute(
+        update(Hub)
+        .where(Hub.group_id == group_id, Hub.state.in_(sources))
+        .values(state=HubState.ADMITTED, admitted_at=now(session))
+        .returning(Hub.group_id)
+    )
+    if admitted.scalar() is None:
+        raise ConflictError(f"the hub of {group_id!r} is admitted already")
+    peers.schedule(session, peers.by_group(session, group_id).id)
+    session.refresh(hub)
+    return hub

@@ -1,0 +1,43 @@
+"""The crawler's jobs: what a worker does for it, each row when it is due."""
+
+from functools import partial
+from typing import Final
+
+from sqlalchemy import Engine
+
+from commons.fetch import Door
+from commons.jobs import Job
+from commons.settings import Settings
+from crawler import activities, authors, delivery, following
+from crawler.authors import Author
+from crawler.delivery import Delivery
+from crawler.inbox import InboxMessage
+from crawler.peers import Peer
+
+MESSAGE_ATTEMPTS: Final = 8
+# A crawl's 50 pages at one request a second, and the authors that they name.
+CRAWL_LEASE_SECONDS: Final = 1_800
+# A peer is given up by the time that it is silent, not by the number of attempts.
+PEER_ATTEMPTS: Final = 1_000_000
+
+
+def jobs(engine: Engine, door: Door, settings: Settings) -> list[Job]:
+    """Return the crawler's jobs; what was pushed comes before what is fetched."""
+    return [
+        Job(
+            "inbox",
+            InboxMessage,
+            partial(activities.handle, engine, door, settings),
+            max_attempts=MESSAGE_ATTEMPTS,
+            give_up=activities.give_up,
+        ),
+        Job("delivery", Delivery, partial(delivery.deliver, engine, door)),
+        Job("author", Author, partial(authors.ask_again, engine, door)),
+        Job(
+            "peer",
+            Peer,
+            partial(following.attend, engine, door, settings),
+            lease_seconds=CRAWL_LEASE_SECONDS,
+            max_attempts=PEER_ATTEMPTS,
+        ),
+    ]
