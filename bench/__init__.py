@@ -1,0 +1,1 @@
+"""Measurements: each compares what is ours with a bare peer, in the same run, taking turns."""
