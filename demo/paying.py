@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+import httpx2
 import orjson
 from rich.console import Console
 from rich.table import Table
@@ -168,8 +169,13 @@ def wait_for_answer(hub: Hub, transfer_id: str) -> Json:
 
 
 def _push(payers: Hub, payees: Hub, parties: tuple[str, str, str], amount: str) -> Json:
+    """Order a payment as the payer's own page would, at the address of the payer's hub."""
     payer, payee, what = parties
-    return payers.payments.pay(payer, f"{payees.group.id}/{payee}", amount, what)
+    order = {"payee": f"{payees.group.id}/{payee}", "amount": amount, "description": what}
+    address = f"{payers.at.base}/members/{payer}/payments"
+    answer = httpx2.post(address, json=order, trust_env=False).raise_for_status()
+    made: Json = answer.json()
+    return made
 
 
 def _ask(payers: Hub, payees: Hub, parties: tuple[str, str, str], amount: str) -> Json:

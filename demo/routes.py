@@ -4,13 +4,16 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import orjson
 from fastapi import FastAPI, Query, Request, Response
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from commons.errors import (
+    ConflictError,
     ForbiddenError,
     LocalPayError,
     MalformedError,
     NotFoundError,
+    RefusedError,
     TooLargeError,
     UnauthenticatedError,
 )
@@ -28,8 +31,18 @@ _STATUS: Final[dict[type[LocalPayError], int]] = {
     UnauthenticatedError: 401,
     ForbiddenError: 403,
     NotFoundError: 404,
+    ConflictError: 409,
+    RefusedError: 409,
     TooLargeError: 413,
 }
+
+
+class Order(BaseModel):
+    """A member's order to pay `payee` (`group/member`) an amount in the payee's currency."""
+
+    payee: str
+    amount: str
+    description: str = ""
 
 
 def make_app(hub: "Hub") -> FastAPI:
@@ -39,11 +52,12 @@ def make_app(hub: "Hub") -> FastAPI:
     _add_publications(app, hub)
     _add_discovery(app, hub)
     _add_inbox(app, hub)
+    _add_payments(app, hub)
 
     @app.exception_handler(LocalPayError)
     async def refuse(_: Request, error: LocalPayError) -> Response:
         status = _STATUS.get(type(error), 502)
-        return _json({"detail": error.detail}, "application/problem+json", status)
+        return _json({"detail": error.detail, **error.extra}, "application/problem+json", status)
 
     return app
 
@@ -143,6 +157,19 @@ def _add_inbox(app: FastAPI, hub: "Hub") -> None:
         message = Message("POST", target, headers, await _body(request))
         await run_in_threadpool(hub.receive, message)
         return Response(status_code=202)
+
+
+def _add_payments(app: FastAPI, hub: "Hub") -> None:
+    @app.post("/members/{name}/payments", status_code=201)
+    def pay(name: str, order: Order) -> Response:
+        """Do what a member orders: the hub signs, LocalPay hears of hubs only.
+
+        Whoever reaches this loopback port may order here. A hub in earnest knows its members by
+        their login, and looks into its own books whether they have the money.
+        """
+        hub.member(name)
+        made = hub.payments.pay(name, order.payee, order.amount, order.description)
+        return _json(made, "application/json", 201)
 
 
 async def _body(request: Request) -> bytes:

@@ -104,7 +104,7 @@ def _run(  # noqa: PLR0913 - what all parts of a run share
     checks.show(console)
     console.print(f"  Done in {time.monotonic() - started:.1f} s.")
     if not check:
-        _stay_up(service, console)
+        _stay_up(service, hubs, console)
 
 
 def _publish_and_find(
@@ -137,12 +137,17 @@ def _pay_and_clear(
     paying.show_books(paying.read_books(hubs), "After the payment that fits now", console)
 
 
-def _stay_up(service: Service, console: Console) -> None:
+def _stay_up(service: Service, hubs: Sequence[Hub], console: Console) -> None:
     """Serve until interrupted; raises LocalPayError where the service ends by itself."""
+    payer, payee = hubs[-1], hubs[0]
+    order = f'{{"payee": "{payee.group.id}/{payee.group.members[0]}", "amount": "6.00"}}'
     console.print(
         f"\n  Search in a browser: [bold]{service.url}/[/]\n"
-        f"  or by program: curl '{service.url}/listings?q=bike&near=53.8,-1.55&radius_km=30'\n"
-        "  Ctrl-C ends everything."
+        f"  Search: curl '{service.url}/listings?q=bike&near=53.8,-1.55&radius_km=30'\n"
+        f"  Pay: curl {payer.at.base}/members/{payer.group.members[0]}/payments "
+        f"-H 'Content-Type: application/json' -d '{order}'\n"
+        "  Ctrl-C ends everything.",
+        markup=True,
     )
     while service.is_running:
         time.sleep(0.5)

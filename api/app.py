@@ -1,0 +1,111 @@
+"""The application: everything is put together here, and nothing happens before it is asked for."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import structlog
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.staticfiles import StaticFiles
+
+from api import problems
+from api.middleware import Guarded, SignedAnswers, Watched
+from api.routes import accounts, activitypub, groups, health, hubs, listings, pages, transfers
+from api.services import Services
+from api.worker import Worker
+from clearing.poster import Poster
+from commons.database import make_engine
+from commons.fetch import Door
+from commons.keys import load_or_create
+from commons.settings import Settings
+from crawler.actor import actor_key_id, service_key_id
+from marketplace.embedded import EmbeddedIndex
+
+VERSION: Final = "0.1.0"
+DESCRIPTION: Final = """\
+LocalPay runs what local currency groups need between groups: a marketplace that anybody may
+search, and a clearing service in which their hubs pay each other and settle by netting.
+
+Hubs sign each call by RFC 9421; answers to them are signed too. Amounts are decimal strings,
+moments are ISO 8601 with a zone, errors are problem documents by RFC 9457.
+"""
+
+_log = structlog.get_logger(__name__)
+
+
+def make_services(settings: Settings) -> Services:
+    """Open what a service stands on: the database, the index, our keys, the door, the threads."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    engine = make_engine(settings.effective_database_url)
+    index = EmbeddedIndex(settings.data_dir / "index")
+    keys = load_or_create(settings.data_dir)
+
+    def make_door() -> Door:
+        return Door(settings, actor_key_id(settings), keys.actor)
+
+    return Services(
+        settings=settings,
+        engine=engine,
+        index=index,
+        door=make_door(),
+        keys=keys,
+        poster=Poster(engine),
+        worker=Worker(engine, index, settings, make_door),
+    )
+
+
+def create_app(settings: Settings, *, work: bool = True) -> FastAPI:
+    """Make the application on a migrated database; with `work` its lifespan runs a worker too."""
+    services = make_services(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        if settings.allow_loopback:
+            _log.warning(
+                "DEVELOPMENT ONLY: the crawler may reach plain http and this machine's own "
+                "addresses (LOCALPAY_ALLOW_LOOPBACK); never set this on a public service"
+            )
+        services.poster.start()
+        if work:
+            services.worker.start()
+        try:
+            yield
+        finally:
+            await close(services)
+
+    app = FastAPI(
+        title="LocalPay",
+        version=VERSION,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses=problems.DESCRIBED,
+        middleware=[
+            Middleware(Watched),
+            Middleware(
+                SignedAnswers, key_id=service_key_id(settings), private_key=services.keys.service
+            ),
+            Middleware(Guarded, base_url=settings.base_url),
+        ],
+    )
+    app.state.services = services
+    problems.install(app, settings.base_url)
+    for part in (listings, groups, hubs, transfers, accounts, activitypub, health, pages):
+        app.include_router(part.router)
+    static = Path(__file__).parent / "static"
+    app.mount("/static", StaticFiles(directory=static), name="static")
+    return app
+
+
+async def close(services: Services) -> None:
+    """End the threads, each after what it is doing, then give everything back."""
+    await run_in_threadpool(services.worker.stop)
+    await run_in_threadpool(services.poster.stop)
+    await services.door.aclose()
+    services.index.close()
+    services.engine.dispose()

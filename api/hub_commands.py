@@ -1,0 +1,92 @@
+"""`localpay hub`: the hubs that registered, how they are, and their admission."""
+
+from typing import Annotated, Final
+
+import typer
+from sqlalchemy import select
+
+from api.routes.hubs import view
+from api.terminal import operator_engine, print_json, print_table
+from clearing import accounts, rates
+from commons.database import reading, transaction
+from commons.errors import NotFoundError
+from commons.groups import Hub, HubKey
+from commons.money import CLEARING_SCALE, format_amount, parse_amount, parse_rate
+from crawler.registration import admit as admit_hub
+
+DEFAULT_LIMIT: Final = "100"
+
+app: Final = typer.Typer(help="The hubs: who registered, how they are, who may pay.")
+
+GroupId = Annotated[str, typer.Argument(metavar="GROUP", help="The group's short id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+@app.command("list")
+def list_hubs(*, json: AsJson = False) -> None:
+    """List the hubs with their state, and how the crawler stands with them."""
+    with operator_engine() as engine, reading(engine) as session:
+        ids = session.scalars(select(Hub.group_id).order_by(Hub.group_id)).all()
+        found = [view(session, group_id) for group_id in ids]
+    if json:
+        print_json({"hubs": [hub.model_dump() for hub in found]})
+        return
+    rows = [[hub.id, hub.state, hub.peer.state, hub.peer.listings, hub.actor] for hub in found]
+    print_table(["group", "hub", "crawler", "listings", "actor"], rows)
+
+
+@app.command("show")
+def show_hub(group: GroupId) -> None:
+    """Show a hub as JSON: its state, its keys, and how the crawler stands with it."""
+    with operator_engine() as engine, reading(engine) as session:
+        keys = session.scalars(
+            select(HubKey).where(HubKey.group_id == group).order_by(HubKey.key_id)
+        )
+        shown = [
+            {
+                "key_id": key.key_id,
+                "algorithm": key.algorithm,
+                "added_at": key.added_at,
+                "revoked_at": key.revoked_at,
+            }
+            for key in keys
+        ]
+        print_json({**view(session, group).model_dump(), "keys": shown})
+
+
+@app.command("admit")
+def admit(
+    group: GroupId,
+    credit_limit: Annotated[
+        str, typer.Option(help="How far its account may go below zero, in clearing units.")
+    ] = DEFAULT_LIMIT,
+    surplus_limit: Annotated[
+        str, typer.Option(help="How far its account may go above zero, in clearing units.")
+    ] = DEFAULT_LIMIT,
+) -> None:
+    """Admit a hub: open its account, agree to the rate it asked for, and follow it."""
+    credit_minor = limit_minor(credit_limit, "credit_limit")
+    surplus_minor = limit_minor(surplus_limit, "surplus_limit")
+    with operator_engine() as engine, transaction(engine) as session:
+        hub = session.get(Hub, group)
+        if hub is None:
+            msg = f"no hub has registered as {group!r}"
+            raise NotFoundError(msg)
+        rate = parse_rate(hub.rate_wanted)
+        admit_hub(session, group)
+        accounts.open_account(session, group, accounts.DEFAULT_UNION, credit_minor, surplus_minor)
+        rates.agree(session, group, rate)
+        result = {
+            "id": group,
+            "state": hub.state,
+            "union": accounts.DEFAULT_UNION,
+            "rate": hub.rate_wanted,
+            "credit_limit": format_amount(credit_minor, CLEARING_SCALE),
+            "surplus_limit": format_amount(surplus_minor, CLEARING_SCALE),
+        }
+    print_json(result)
+
+
+def limit_minor(text: str, field: str) -> int:
+    """Read a limit in clearing units into smallest units; unlike an amount it may be zero."""
+    return 0 if text == "0" else parse_amount(text, CLEARING_SCALE, field)

@@ -1,0 +1,143 @@
+"""What every request passes on its way in, and every answer on its way out; plain ASGI."""
+
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import problems
+from commons import signatures
+from commons.errors import TooLargeError
+from commons.signatures import PrivateKey
+
+MOST_BODY_BYTES: Final = 1024 * 1024
+SECURITY_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' https: data:; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+}
+
+_log = structlog.get_logger("api.access")
+
+
+class Watched:
+    """Gives each request an id, each answer the security headers, and the log one line."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id, started, status = uuid.uuid4().hex, time.perf_counter(), 500
+
+        async def adorned(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            await self.app(scope, receive, adorned)
+            took_ms = round((time.perf_counter() - started) * 1000, 1)
+            _log.info(
+                "answered",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                took_ms=took_ms,
+            )
+
+
+class SignedAnswers:
+    """Signs the answer, problem or not, to whoever signed the request: @status, content-digest."""
+
+    def __init__(self, app: ASGIApp, key_id: str, private_key: PrivateKey) -> None:
+        self.app = app
+        self.key_id = key_id
+        self.private_key = private_key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or "signature-input" not in Headers(scope=scope):
+            await self.app(scope, receive, send)
+            return
+        start: Message = {}
+        body = b""
+
+        async def gathered(message: Message) -> None:
+            nonlocal start, body
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            body += message.get("body", b"")
+            if message.get("more_body", False):
+                return
+            self._sign(start, body)
+            await send(start)
+            await send({"type": "http.response.body", "body": body})
+
+        await self.app(scope, receive, gathered)
+
+    def _sign(self, start: Message, body: bytes) -> None:
+        headers = MutableHeaders(scope=start)
+        signed = signatures.Message("", "", list(headers.items()), body, status=start["status"])
+        added = signatures.sign(
+            signed, self.private_key, self.key_id, nonce=None, created=datetime.now(UTC)
+        )
+        headers.update(added)
+
+
+class Guarded:
+    """Reads no more of a body than is allowed, and lets no unforeseen error out unexplained."""
+
+    def __init__(self, app: ASGIApp, base_url: str) -> None:
+        self.app = app
+        self.base_url = base_url
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "0")
+        if announced.isdecimal() and int(announced[:20]) > MOST_BODY_BYTES:
+            await problems.answer(self.base_url, _too_large())(scope, receive, send)
+            return
+        seen, started = 0, False
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > MOST_BODY_BYTES:
+                raise _too_large()
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, counted, noted)
+        except Exception:
+            if started:
+                raise
+            _log.exception("unforeseen error", method=scope["method"], path=scope["path"])
+            await problems.internal(self.base_url)(scope, receive, send)
+
+
+def _too_large() -> TooLargeError:
+    return TooLargeError(f"a body may have at most {MOST_BODY_BYTES} bytes")

@@ -1,0 +1,239 @@
+"""Search for listings, and one listing with its sources and why it is here."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import orjson
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel
+
+from api.services import Reading, Shared
+from commons.errors import NotFoundError
+from marketplace import listings
+from marketplace.drafts import ListingType
+from marketplace.listings import Listing
+from marketplace.query import Page, read_query
+
+router = APIRouter(tags=["Marketplace"])
+
+HIT_EXAMPLE: Final[dict[str, Any]] = {
+    "id": "k3v7q2m5x6abc",
+    "type": "offer",
+    "title": "Bicycle repair",
+    "excerpt": "I mend your <mark>bicycle</mark> in my workshop or at your door.",
+    "categories": ["repairs"],
+    "language": "en",
+    "image": None,
+    "payments": [{"means": "time", "amount": "1"}, {"means": "national", "currency": "EUR"}],
+    "author": "https://hub.example/members/ines",
+    "group": "barcelona",
+    "place_name": "Gràcia",
+    "lat": 41.403,
+    "lon": 2.157,
+    "remote": False,
+    "distance_km": 2.4,
+    "published": "2026-05-01T09:00:00Z",
+    "confirmed": "2026-05-20T03:10:00Z",
+    "url": "https://hub.example/listings/7",
+}
+PAGE_EXAMPLE: Final[dict[str, Any]] = {
+    "hits": [HIT_EXAMPLE],
+    "total": 1,
+    "total_is_exact": True,
+    "facets": {"type": {"offer": 1}, "pay": {"time": 1, "national": 1}},
+    "cursor": None,
+    "took_ms": 0.7,
+}
+
+
+class Why(BaseModel):
+    """Why a listing is here: on whose word, since when, and how it is taken away."""
+
+    basis: str
+    since: datetime
+    asked_by: str | None
+    take_away: str
+
+
+class ListingDetail(BaseModel):
+    """One listing; `body` is sanitised HTML, the position is blurred."""
+
+    id: str
+    type: ListingType
+    title: str
+    body: str
+    categories: list[str]
+    language: str | None
+    image: str | None
+    payments: list[dict[str, Any]]
+    author: str
+    group: str | None
+    place_name: str | None
+    lat: float | None
+    lon: float | None
+    remote: bool
+    published: datetime
+    updated: datetime
+    confirmed: datetime
+    expires_at: datetime | None
+    url: str
+    sources: list[str]
+    why: Why
+
+
+def _parameter(name: str, text: str, kind: dict[str, Any], example: Any) -> dict[str, Any]:  # noqa: ANN401 (any JSON)
+    return {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "description": text,
+        "schema": kind,
+        "example": example,
+    }
+
+
+_TEXT: Final = {"type": "string"}
+_MANY: Final = {"type": "array", "items": _TEXT}
+PARAMETERS: Final = [
+    _parameter("q", 'Words; `"exact phrase"`, `-without`.', _TEXT, "bicycle repair"),
+    _parameter("near", "Latitude and longitude in degrees: `lat,lon`.", _TEXT, "41.40,2.16"),
+    _parameter(
+        "radius_km",
+        "How far from `near`.",
+        {"type": "number", "minimum": 0.1, "maximum": 1000, "default": 50},
+        25,
+    ),
+    _parameter("bbox", "`west,south,east,north` in degrees.", _TEXT, "1.9,41.2,2.4,41.6"),
+    _parameter("type", "Offers or wants.", {"type": "string", "enum": list(ListingType)}, "offer"),
+    _parameter(
+        "pay",
+        "Means of payment, any of them: `local`, `time`, `national`, `national:EUR`, `crypto`, "
+        "`barter`, `gift`, or a currency's code or URI.",
+        _MANY,
+        ["time", "national:EUR"],
+    ),
+    _parameter("category", "Categories, any of them.", _MANY, ["repairs"]),
+    _parameter("language", "Languages by ISO 639, any of them.", _MANY, ["ca", "es"]),
+    _parameter("group", "Groups by their ids, any of them.", _MANY, ["barcelona"]),
+    _parameter("author", "Authors by their URIs.", _MANY, ["https://hub.example/members/ines"]),
+    _parameter("remote", "Whether it can be had from afar.", {"type": "boolean"}, True),  # noqa: FBT003 (an example)
+    _parameter("since", "Published since, by ISO 8601.", _TEXT, "2026-01-01"),
+    _parameter(
+        "sort",
+        "The order of the hits.",
+        {"type": "string", "enum": ["relevance", "distance", "newest"], "default": "relevance"},
+        "distance",
+    ),
+    _parameter(
+        "limit",
+        "Hits on a page.",
+        {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+        20,
+    ),
+    _parameter("cursor", "From the page before: leads to the next one.", _TEXT, None),
+]
+
+
+@router.get(
+    "/listings",
+    summary="Search for offers and wants",
+    response_class=Response,
+    responses={
+        200: {
+            "model": Page,
+            "description": "One page of hits.",
+            "content": {"application/json": {"example": PAGE_EXAMPLE}},
+        }
+    },
+    openapi_extra={"parameters": PARAMETERS},
+)
+def search_listings(request: Request, services: Shared) -> Response:
+    """Find listings by words, place and means of payment; nobody needs an account.
+
+    Unknown parameters, and single-valued ones that are repeated, are refused. Positions and
+    distances are those of a cell about 1.4 km wide, never of a door.
+    """
+    page = services.index.search(read_query(request.query_params.multi_items()))
+    return Response(orjson.dumps(page, option=orjson.OPT_UTC_Z), media_type="application/json")
+
+
+@router.get(
+    "/listings/{listing_id}",
+    summary="One listing",
+    responses={
+        200: {
+            "description": "The listing, its sources, and why it is here.",
+            "content": {
+                "application/json": {
+                    "example": {
+                        **{
+                            k: v
+                            for k, v in HIT_EXAMPLE.items()
+                            if k not in {"excerpt", "distance_km"}
+                        },
+                        "body": "<p>I mend your bicycle in my workshop or at your door.</p>",
+                        "updated": "2026-05-02T10:00:00Z",
+                        "expires_at": None,
+                        "sources": ["https://hub.example/listings/7"],
+                        "why": {
+                            "basis": "hub",
+                            "since": "2026-05-02T10:00:07Z",
+                            "asked_by": "https://hub.example/group",
+                            "take_away": "Delete it at its origin.",
+                        },
+                    }
+                }
+            },
+        }
+    },
+)
+def get_listing(
+    session: Reading,
+    listing_id: Annotated[
+        str, Path(description="The listing's short id.", examples=["k3v7q2m5x6abc"])
+    ],
+) -> ListingDetail:
+    """Give one listing with all its sources, why it is here, and how it is taken away."""
+    listing = listings.by_id(session, listing_id)
+    if listing is None:
+        msg = "there is no such listing, or none any more"
+        raise NotFoundError(msg)
+    return detail_of(listing)
+
+
+def detail_of(listing: Listing) -> ListingDetail:
+    """Return what is told of a listing that is shown."""
+    return ListingDetail(
+        id=listing.id,
+        type=listing.type,
+        title=listing.title,
+        body=listing.body,
+        categories=listing.categories,
+        language=listing.language,
+        image=listing.image,
+        payments=listing.payments,
+        author=listing.author_uri,
+        group=listing.group_id,
+        place_name=listing.place_name,
+        lat=listing.lat,
+        lon=listing.lon,
+        remote=listing.remote,
+        published=listing.published,
+        updated=listing.updated,
+        confirmed=listing.confirmed_at,
+        expires_at=listing.expires_at,
+        url=listing.url or listing.uri,
+        sources=[listing.uri, *listing.same_as],
+        why=why(listing),
+    )
+
+
+def why(listing: Listing) -> Why:
+    """Return on whose word a listing is shown, and how its author takes it away."""
+    return Why(
+        basis=str(listing.consent_basis),
+        since=listing.consent_at or listing.confirmed_at,
+        asked_by=listing.consented_by,
+        take_away="Delete it at its origin, leave the public out of its searchableBy, or set "
+        "indexable to false on its author's actor; it is then removed here too.",
+    )

@@ -1,0 +1,230 @@
+"""Transfers over HTTP: a hub makes, accepts, rejects and cancels payments of its members."""
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import AwareDatetime, BaseModel, Field
+
+from api.bodies import StrictBody, body_of, described
+from api.callers import Calling
+from api.services import Reading, Services, Shared
+from clearing import transfers
+from clearing.calls import Call, Create, Move, Outcome, Verb
+from clearing.transfers import Party, TransferState, Unit
+
+router = APIRouter(tags=["Clearing"])
+
+MOST_ON_A_PAGE: Final = 500
+EXAMPLE_ID: Final = "6f1c0e7e-3a51-4c3e-9d0a-2f8f6f1b7c11"
+CREATE_EXAMPLE: Final[dict[str, Any]] = {
+    "payer": "leeds/moss",
+    "payee": "gracia/ines",
+    "amount": "12.50",
+    "unit": "payee",
+    "description": "Bicycle repair",
+}
+EXAMPLE: Final[dict[str, Any]] = {
+    "id": EXAMPLE_ID,
+    "state": "pending",
+    "initiator": "payer",
+    **CREATE_EXAMPLE,
+    "payer_amount": "10.42",
+    "payer_currency": "CLD",
+    "payee_amount": "12.50",
+    "payee_currency": "GRA",
+    "payer_clearing": "1.0417",
+    "payee_clearing": "1.0416",
+    "residue": "0.0001",
+    "payer_rate": "1/10",
+    "payee_rate": "1/12",
+    "created_at": "2026-11-20T10:00:00Z",
+    "expires_at": "2026-11-27T10:00:00Z",
+    "ended_at": None,
+    "reason": None,
+    "account": {"group": "leeds", "balance": "-4.0000", "version": 7, "head": "5f0c…"},
+}
+
+
+class AccountHead(BaseModel):
+    """The calling hub's account right after the call: its balance and the head of its chain."""
+
+    group: str
+    balance: str
+    version: int
+    head: str
+
+
+class TransferView(BaseModel):
+    """A transfer as its two hubs see it; amounts are decimal strings."""
+
+    id: UUID
+    state: TransferState
+    initiator: Party
+    payer: str
+    payee: str
+    amount: str
+    unit: Unit
+    description: str
+    payer_amount: str
+    payer_currency: str
+    payee_amount: str
+    payee_currency: str
+    payer_clearing: str
+    payee_clearing: str
+    residue: str
+    payer_rate: str
+    payee_rate: str
+    created_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None
+    reason: str | None
+    account: AccountHead | None = None
+
+
+class TransferPage(BaseModel):
+    """A page of transfers, newest first; `cursor` leads to the next one."""
+
+    transfers: list[TransferView]
+    cursor: str | None
+
+
+class CreateBody(StrictBody):
+    """A payment; `unit` says in whose money `amount` is written."""
+
+    payer: str = Field(max_length=200)
+    payee: str = Field(max_length=200)
+    amount: str = Field(max_length=40)
+    unit: Unit = Field(default=Unit.PAYEE, strict=False)
+    description: str = Field(default="", max_length=transfers.MAX_DESCRIPTION)
+    expires_at: AwareDatetime | None = None
+
+
+class RejectBody(StrictBody):
+    """Why a transfer is rejected, for the other hub to read."""
+
+    reason: str = Field(min_length=1, max_length=transfers.MAX_REASON)
+
+
+TransferId = Annotated[UUID, Path(description="The UUID that the initiating hub gave it.")]
+
+
+def _answer(example: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"example": example}}}
+
+
+async def _call(services: Services, call: Call) -> Outcome:
+    """Wait for the poster; it answers once the outcome is committed."""
+    outcome = await asyncio.wrap_future(services.poster.submit(call))
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome
+
+
+def _told(outcome: Outcome) -> TransferView:
+    seen = TransferView.model_validate(outcome.transfer, from_attributes=True)
+    head = AccountHead.model_validate(outcome.account, from_attributes=True)
+    return seen.model_copy(update={"account": head})
+
+
+@router.put(
+    "/transfers/{transfer_id}",
+    summary="Make a transfer",
+    status_code=201,
+    responses={
+        200: _answer(EXAMPLE, "Made before: the transfer as it stands now."),
+        201: _answer(EXAMPLE, "Made; it waits for the other hub."),
+    },
+    openapi_extra=described(CreateBody, CREATE_EXAMPLE),
+)
+async def put_transfer(
+    transfer_id: TransferId,
+    body: Annotated[CreateBody, Depends(body_of(CreateBody))],
+    caller: Calling,
+    services: Shared,
+    response: Response,
+) -> TransferView:
+    """Make a transfer as the payer's hub (a push) or as the payee's (a request).
+
+    The same id with the same body is answered again and never posted twice; with another body
+    it is a conflict. A payment over a limit is refused for good under its id, and the answer
+    names the limit and what is available.
+    """
+    sent = body.model_dump()
+    outcome = await _call(services, Create(id=transfer_id, caller=caller.group_id, **sent))
+    response.status_code = 201 if outcome.created else 200
+    return _told(outcome)
+
+
+@router.post(
+    "/transfers/{transfer_id}/accept",
+    summary="Accept a transfer",
+    responses={200: _answer(EXAMPLE | {"state": "posted"}, "Posted.")},
+)
+async def accept_transfer(
+    transfer_id: TransferId, caller: Calling, services: Shared
+) -> TransferView:
+    """Accept as the hub that did not make the transfer; it is posted at once."""
+    return _told(await _call(services, Move(transfer_id, caller.group_id, Verb.ACCEPT)))
+
+
+@router.post(
+    "/transfers/{transfer_id}/reject",
+    summary="Reject a transfer",
+    responses={200: _answer(EXAMPLE | {"state": "rejected"}, "Rejected.")},
+    openapi_extra=described(RejectBody, {"reason": "We know no such member."}),
+)
+async def reject_transfer(
+    transfer_id: TransferId,
+    body: Annotated[RejectBody, Depends(body_of(RejectBody))],
+    caller: Calling,
+    services: Shared,
+) -> TransferView:
+    """Reject as the hub that did not make the transfer; what it reserved is free again."""
+    move = Move(transfer_id, caller.group_id, Verb.REJECT, body.reason)
+    return _told(await _call(services, move))
+
+
+@router.post(
+    "/transfers/{transfer_id}/cancel",
+    summary="Cancel a transfer",
+    responses={200: _answer(EXAMPLE | {"state": "cancelled"}, "Cancelled.")},
+)
+async def cancel_transfer(
+    transfer_id: TransferId, caller: Calling, services: Shared
+) -> TransferView:
+    """Cancel as the hub that made the transfer, while it is pending."""
+    return _told(await _call(services, Move(transfer_id, caller.group_id, Verb.CANCEL)))
+
+
+@router.get(
+    "/transfers",
+    summary="A hub's transfers",
+    responses={
+        200: _answer({"transfers": [EXAMPLE], "cursor": None}, "A page, newest first."),
+    },
+)
+def list_transfers(
+    caller: Calling,
+    session: Reading,
+    state: Annotated[TransferState | None, Query(description="Only those in this state.")] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_ON_A_PAGE)] = 50,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> TransferPage:
+    """List the calling hub's transfers, as payer or payee."""
+    found, more = transfers.search(session, caller.group_id, state, limit, cursor)
+    views = [TransferView.model_validate(view, from_attributes=True) for view in found]
+    return TransferPage(transfers=views, cursor=more)
+
+
+@router.get(
+    "/transfers/{transfer_id}",
+    summary="One transfer",
+    responses={200: _answer(EXAMPLE, "The transfer.")},
+)
+def get_transfer(transfer_id: TransferId, caller: Calling, session: Reading) -> TransferView:
+    """Give one of the calling hub's transfers."""
+    found = transfers.find(session, transfer_id, caller.group_id)
+    return TransferView.model_validate(found, from_attributes=True)

@@ -1,0 +1,56 @@
+"""What the routes of one running service share, and the sessions that they work in."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from api.worker import Worker
+from clearing.poster import Poster
+from commons.database import reading, transaction
+from commons.fetch import Door
+from commons.keys import OwnKeys
+from commons.settings import Settings
+from marketplace.index import Index
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything that a running service is made of; `door` belongs to the server's event loop."""
+
+    settings: Settings
+    engine: Engine
+    index: Index
+    door: Door
+    keys: OwnKeys
+    poster: Poster
+    worker: Worker
+
+
+def services_of(request: Request) -> Services:
+    """Return the services of the application that the request came to."""
+    services: Services = request.app.state.services
+    return services
+
+
+Shared = Annotated[Services, Depends(services_of)]
+
+
+def open_session(services: Shared) -> Iterator[Session]:
+    """Yield the one transaction of a route that writes."""
+    with transaction(services.engine) as session:
+        yield session
+
+
+def read_session(services: Shared) -> Iterator[Session]:
+    """Yield a session over one snapshot, for a route that reads."""
+    with reading(services.engine) as session:
+        yield session
+
+
+# "function": the commit comes before the answer leaves, so that a failing one is never a 201.
+Writing = Annotated[Session, Depends(open_session, scope="function")]
+Reading = Annotated[Session, Depends(read_session, scope="function")]

@@ -1,0 +1,87 @@
+"""What all commands share: settings, the database, results on stdout, errors in one line."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import orjson
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+from typer.core import TyperGroup
+
+from api import migrations
+from commons.database import make_engine
+from commons.errors import InvalidError, LocalPayError, MalformedError
+from commons.settings import Settings
+
+FAILED: Final = 1
+BAD_INPUT: Final = 2
+
+progress_console: Final = Console(stderr=True)
+"""Where progress is shown; results go to stdout, so that they can be piped."""
+
+
+class OneLineErrors(TyperGroup):
+    """A group of commands that tells errors in one line: 2 for bad input, 1 for a failure."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (typer's own types are private)
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (InvalidError, MalformedError) as error:
+            _end(error.detail, BAD_INPUT, error)
+        except LocalPayError as error:
+            _end(error.detail, FAILED, error)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = "LOCALPAY_" + "_".join(str(part) for part in first["loc"]).upper()
+            _end(f"{name}: {first['msg']}", BAD_INPUT, error)
+        except OperationalError as error:
+            _end(f"the database does not answer: {error.orig}", FAILED, error)
+
+
+def _end(sentence: str, code: int, error: Exception) -> None:
+    line = " ".join(sentence.split())
+    sys.stderr.write(f"localpay: {line}\n")
+    raise typer.Exit(code) from error
+
+
+@contextmanager
+def operator_engine() -> Iterator[Engine]:
+    """Yield an engine on the database of the settings, which must be migrated."""
+    engine = make_engine(prepared(Settings()).effective_database_url)
+    try:
+        migrations.check(engine)
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def prepared(settings: Settings) -> Settings:
+    """Make the data folder, and bring the embedded database to this version by itself.
+
+    A server's database is migrated only when the operator says so, by `localpay migrate`.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    if settings.effective_database_url.startswith("sqlite"):
+        migrations.upgrade(settings.effective_database_url)
+    return settings
+
+
+def print_json(document: object) -> None:
+    """Print a result for programs."""
+    text = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z)
+    sys.stdout.write(text.decode() + "\n")
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a result for people."""
+    table = Table(*headings, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console(markup=False).print(table)

@@ -1,0 +1,112 @@
+"""The interface describes itself: every route with words and examples, every reference whole."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from served import keep_keys
+
+from api.app import create_app
+from commons.settings import Settings
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[FastAPI]:
+    keep_keys(settings)
+    app = create_app(settings, work=False)
+    yield app
+    app.state.services.index.close()
+    app.state.services.engine.dispose()
+
+
+@pytest.fixture
+def description(app: FastAPI) -> Json:
+    return app.openapi()
+
+
+def operations(description: Json) -> Iterator[tuple[str, Json]]:
+    for path, methods in description["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def nodes(value: object) -> Iterator[Json]:
+    if isinstance(value, dict):
+        yield value
+        for member in value.values():
+            yield from nodes(member)
+    elif isinstance(value, list):
+        for item in value:
+            yield from nodes(item)
+
+
+def test_the_main_job_is_described(description: Json) -> None:
+    assert {
+        "GET /listings",
+        "GET /listings/{listing_id}",
+        "GET /groups",
+        "POST /hubs",
+        "GET /hubs/{group_id}",
+        "POST /inbox",
+        "GET /actor",
+        "PUT /transfers/{transfer_id}",
+        "POST /transfers/{transfer_id}/accept",
+        "GET /accounts/{group_id}",
+        "GET /obligations",
+        "GET /rounds",
+        "GET /health",
+    } <= {name for name, _ in operations(description)}
+
+
+def test_every_route_has_a_summary_and_a_description(description: Json) -> None:
+    for name, operation in operations(description):
+        assert operation.get("summary"), name
+        assert operation.get("description"), name
+
+
+def test_every_route_has_an_example_of_its_answer(description: Json) -> None:
+    for name, operation in operations(description):
+        for status, answer in operation["responses"].items():
+            if status.startswith("2") and answer.get("content"):
+                for content in answer["content"].values():
+                    assert "example" in content, (name, status)
+
+
+def test_every_body_has_a_schema_and_an_example(description: Json) -> None:
+    for name, operation in operations(description):
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            assert content["schema"], name
+            assert content["example"], name
+
+
+def test_every_problem_is_described_as_one(description: Json) -> None:
+    for name, operation in operations(description):
+        problems = {
+            status: answer
+            for status, answer in operation["responses"].items()
+            if not status.startswith("2")
+        }
+        assert problems, name
+        for status, answer in problems.items():
+            assert list(answer["content"]) == ["application/problem+json"], (name, status)
+
+
+def test_every_reference_leads_somewhere(description: Json) -> None:
+    for node in nodes(description):
+        if isinstance(reference := node.get("$ref"), str):
+            found: Any = description
+            for part in reference.removeprefix("#/").split("/"):
+                found = found[part]
+            assert isinstance(found, dict)
+
+
+def test_every_operation_has_its_own_id_and_all_its_path_parameters(description: Json) -> None:
+    ids = [operation["operationId"] for _, operation in operations(description)]
+    assert len(ids) == len(set(ids))
+    for name, operation in operations(description):
+        wanted = {part[1:-1] for part in name.split("/") if part.startswith("{")}
+        given = {one["name"] for one in operation.get("parameters", []) if one["in"] == "path"}
+        assert given == wanted, name
