@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, select
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Select, String, UniqueConstraint, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from clearing import chain
@@ -14,6 +14,8 @@ from commons.database import Base, enum_column
 from commons.errors import InvalidError, NotFoundError
 
 DEFAULT_UNION: Final = "main"
+NO_LIMIT: Final = 2**62
+"""Where nobody set a limit, the width of a BIGINT does."""
 
 
 class AccountKind(StrEnum):
@@ -82,13 +84,13 @@ class Account(Base):
         """Return how far above zero pending payments may yet bring the balance."""
         return self.balance + self.pending_in
 
-    def room_below(self) -> int | None:
-        """Return how much more this account can pay, pending counted; None without limit."""
-        return None if self.credit_limit is None else self.credit_limit - self.used_below()
+    def room_below(self) -> int:
+        """Return how much more this account can pay, pending counted."""
+        return _stop(self.credit_limit) - self.used_below()
 
-    def room_above(self) -> int | None:
-        """Return how much more this account can receive, pending counted; None without limit."""
-        return None if self.surplus_limit is None else self.surplus_limit - self.used_above()
+    def room_above(self) -> int:
+        """Return how much more this account can receive, pending counted."""
+        return _stop(self.surplus_limit) - self.used_above()
 
     def status(self) -> AccountStatus:
         """Return the traffic light of this account, pending counted."""
@@ -137,9 +139,13 @@ class Position(Base):
         """Return how much of the pair limit is taken, reservations counted."""
         return self.obligation + self.pending_out + self.given
 
-    def room(self) -> int | None:
-        """Return how much more the account may owe the counterparty; None without limit."""
-        return None if self.pair_limit is None else self.pair_limit - self.used()
+    def room(self) -> int:
+        """Return how much more the account may owe the counterparty, reservations counted."""
+        return _stop(self.pair_limit) - self.used()
+
+
+def _stop(limit: int | None) -> int:
+    return NO_LIMIT if limit is None else limit
 
 
 class LimitKind(StrEnum):
@@ -229,11 +235,11 @@ def account_of(session: Session, group_id: str, union_id: str = DEFAULT_UNION) -
     return account
 
 
-def lock_accounts(session: Session, ids: Iterable[int]) -> dict[int, Account]:
+def lock_accounts(session: Session, ids: Iterable[int] | Select[int]) -> dict[int, Account]:
     """Lock accounts in the order of their ids and return them as they are now."""
     found = session.scalars(
         select(Account)
-        .where(Account.id.in_(sorted(set(ids))))
+        .where(Account.id.in_(ids))
         .order_by(Account.id)
         .with_for_update()
         .execution_options(populate_existing=True)

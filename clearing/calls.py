@@ -262,10 +262,8 @@ class _Batch:
                 transfer.payee_clearing,
             ),
         )
-        broken = [name for name, room, amount in rooms if room is not None and room < amount]
-        if not broken:
-            return None
-        return broken[0], max(0, min(room for _, room, _ in rooms if room is not None))
+        broken = [name for name, room, amount in rooms if room < amount]
+        return (broken[0], max(0, min(room for _, room, _ in rooms))) if broken else None
 
     def _reserve(self, transfer: Transfer, sign: int) -> None:
         payer, payee = self._accounts(transfer)

@@ -91,6 +91,8 @@ def solve(
     `caps` says, by (debtor, creditor), how much of an obligation may be set off at most, where
     that is less than all of it. Net internal debt is Σ of the positive net positions.
     """
+    if any(cap < 0 for cap in (caps or {}).values()):
+        raise InvalidError("caps", "must not be negative")
     merged = merge(obligations)
     limits = [min(o.amount, (caps or {}).get((o.debtor, o.creditor), o.amount)) for o in merged]
     kept = _least_flow(merged, limits)

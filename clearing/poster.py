@@ -20,8 +20,8 @@ class Poster:
     """Owns the transactions of all calls of this process; start it, submit, stop it.
 
     A call is answered after its transaction is committed, never before. Should a transaction
-    fail, its calls are handled again one by one, so that one of them cannot spoil the others;
-    that is safe, since every call may be repeated.
+    fail, its calls are handled once more, one by one, so that one of them cannot spoil the others
+    and none fails for having met another process; that is safe, since every call may be repeated.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -65,16 +65,16 @@ class Poster:
                 return taken, True
         return taken, False
 
-    def _post(self, taken: Sequence[_Waiting]) -> None:
+    def _post(self, taken: Sequence[_Waiting], *, again: bool = False) -> None:
         try:
             with transaction(self._engine) as session:
                 outcomes = handle(session, [call for call, _ in taken])
         except Exception as error:  # noqa: BLE001 (whoever waits is told, and the thread lives)
-            if len(taken) == 1:
-                taken[0][1].set_exception(error)
-                return
             for one in taken:
-                self._post([one])
+                if again:
+                    one[1].set_exception(error)
+                else:
+                    self._post([one], again=True)
             return
         for (_, future), outcome in zip(taken, outcomes, strict=True):
             future.set_result(outcome)

@@ -163,9 +163,7 @@ def _solve(book: Book) -> Netting:
         if position.amount > 0:
             pair = names[debtor_id], names[creditor_id]
             owed.append(Obligation(*pair, position.amount))
-            room = position.room()
-            if room is not None:
-                caps[pair] = max(0, room)
+            caps[pair] = max(0, position.room())
     return netting.solve(owed, caps)
 
 

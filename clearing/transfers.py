@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -196,6 +196,9 @@ def content_digest(transfer: Transfer) -> str:
         {
             "transfer": str(t.id),
             "union": t.union_id,
+            "initiator": t.initiator,
+            "created": chain.time_text(t.created_at),
+            "expires": chain.time_text(t.expires_at),
             "payer": t.payer_group,
             "payee": t.payee_group,
             "payer_member": chain.keyed_digest(t.key, "payer_member", t.payer_member or ""),
@@ -250,7 +253,7 @@ def _views(session: Session, transfers: Sequence[Transfer]) -> list[View]:
         .join(Currency, Currency.id == Group.currency_id)
         .where(Group.id.in_(groups))
     )
-    currencies = dict(rows.tuples().all())
+    currencies = dict(rows.all())
     return [view(t, currencies[t.payer_group], currencies[t.payee_group]) for t in transfers]
 
 
@@ -262,6 +265,6 @@ def _write_cursor(last: Transfer) -> str:
 def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
     try:
         moment, _, transfer_id = base64.urlsafe_b64decode(cursor).decode().partition(" ")
-        return datetime.fromisoformat(moment), UUID(transfer_id)
-    except ValueError as error:
+        return datetime.fromisoformat(moment).astimezone(UTC), UUID(transfer_id)
+    except (ValueError, OverflowError) as error:
         raise InvalidError("cursor", "is none that was given out here") from error

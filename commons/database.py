@@ -147,7 +147,13 @@ def make_engine(url: str) -> Engine:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    # Recursive triggers have REPLACE fire the triggers that guard what is append-only.
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "recursive_triggers=ON",
+    ):
         connection.execute(f"PRAGMA {pragma}")
 
 
@@ -186,11 +192,13 @@ def violated(error: IntegrityError) -> str:
     """Return the name of the constraint that `error` tells of, the same on both databases.
 
     SQLite names CHECK constraints only; UNIQUE ones it tells by their columns, which are
-    looked up here, and foreign keys not at all: the answer is then "foreign key".
+    looked up here, and foreign keys not at all: the answer is then "foreign key". A value that
+    is missing violates no named constraint; the answer is then the column, "table.column".
     """
     diagnosis = getattr(error.orig, "diag", None)
     if diagnosis is not None:
-        return str(diagnosis.constraint_name)
+        column = f"{diagnosis.table_name}.{diagnosis.column_name}"
+        return str(diagnosis.constraint_name or column)
     message = str(error.orig)
     kind, _, what = message.partition(" constraint failed: ")
     if kind == "CHECK":

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Engine, Select, String, or_, select, update
+from sqlalchemy import Engine, Select, String, case, or_, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from commons import database
@@ -60,20 +60,23 @@ def delay_seconds(attempts: int) -> float:
     return max(1.0, random.uniform(0, bound))  # noqa: S311 (a delay is no secret)
 
 
-def claim(session: Session, job: Job, limit: int = AT_ONCE) -> list[int]:
-    """Lease up to `limit` due rows, oldest first, and return their ids."""
+def claim(session: Session, job: Job, limit: int = AT_ONCE) -> dict[int, datetime]:
+    """Lease up to `limit` due rows, oldest first, and return when each was due, by id."""
     moment = database.now(session)
-    ids = list(session.scalars(_due(job, moment).limit(limit).with_for_update(skip_locked=True)))
+    due = _due(job, moment).limit(limit).with_for_update(skip_locked=True)
+    claimed = dict(session.execute(due).all())
     until = moment + timedelta(seconds=job.lease_seconds)
-    if ids:
-        session.execute(update(job.table).where(job.table.id.in_(ids)).values(lease_until=until))
-    return ids
+    if claimed:
+        chosen = job.table.id.in_(claimed)
+        session.execute(update(job.table).where(chosen).values(lease_until=until))
+    return claimed
 
 
-def _due(job: Job, moment: datetime) -> Select[int]:
+def _due(job: Job, moment: datetime) -> Select[int, datetime]:
     table = job.table
     free = or_(table.lease_until.is_(None), table.lease_until < moment)
-    return select(table.id).where(table.due_at <= moment, free).order_by(table.due_at)
+    query = select(table.id, table.due_at).where(table.due_at <= moment, free)
+    return query.order_by(table.due_at)
 
 
 async def run_once(engine: Engine, jobs: Sequence[Job]) -> int:
@@ -82,28 +85,35 @@ async def run_once(engine: Engine, jobs: Sequence[Job]) -> int:
     for job in jobs:
         # Looking first costs no write lock, which idle workers would take again and again.
         with reading(engine) as session:
-            idle = session.scalar(_due(job, database.now(session)).limit(1)) is None
+            idle = session.execute(_due(job, database.now(session)).limit(1)).first() is None
         if idle:
             continue
         with transaction(engine) as session:
-            ids = claim(session, job)
-        await asyncio.gather(*(_work(engine, job, row_id) for row_id in ids))
-        worked += len(ids)
+            claimed = claim(session, job)
+        await asyncio.gather(*(_work(engine, job, *row) for row in claimed.items()))
+        worked += len(claimed)
     return worked
 
 
-async def _work(engine: Engine, job: Job, row_id: int) -> None:
+async def _work(engine: Engine, job: Job, row_id: int, was_due_at: datetime) -> None:
     try:
         async with asyncio.timeout(job.lease_seconds):
             due_at = await job.work(row_id)
     except Exception as error:  # noqa: BLE001 (one row must not stop the others; it is kept)
         _failed(engine, job, row_id, error)
         return
+    # Whoever has set another time meanwhile wants the row looked at then, and is not overruled.
+    untouched = job.table.due_at == was_due_at
     with transaction(engine) as session:
         session.execute(
             update(job.table)
             .where(job.table.id == row_id)
-            .values(due_at=due_at, lease_until=None, attempts=0, last_error=None)
+            .values(
+                due_at=case((untouched, due_at), else_=job.table.due_at),
+                lease_until=None,
+                attempts=0,
+                last_error=None,
+            )
         )
 
 

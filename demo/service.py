@@ -1,5 +1,6 @@
 """LocalPay itself, run for the demo as an operator would run it: by its command line."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -130,11 +131,9 @@ class Service:
             if process.poll() is not None:
                 msg = f"LocalPay ended with {process.returncode}: {self.log_tail()}"
                 raise UnavailableError(msg)
-            try:
+            with contextlib.suppress(httpx2.TransportError):  # it does not listen yet
                 if self._client.get("/health").is_success:
                     return
-            except httpx2.TransportError:
-                pass  # it does not listen yet
             time.sleep(POLL_SECONDS)
         msg = f"LocalPay was not healthy within {START_SECONDS:g} s: {self.log_tail()}"
         raise UnavailableError(msg)
