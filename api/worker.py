@@ -2,15 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 import structlog
 from sqlalchemy import Engine
 
 from clearing import work as clearing_work
 from commons.fetch import Door
-from commons.jobs import Job, run_once
+from commons.jobs import Job, Runner
 from commons.settings import Settings
 from crawler import work as crawler_work
 from marketplace.index import Index, catch_up
@@ -25,8 +25,8 @@ _log = structlog.get_logger(__name__)
 class Worker:
     """Does the jobs of all contexts in a thread of its own, with an event loop of its own.
 
-    Each kind of job and the index have their own loop, so that a hub which answers slowly
-    holds up nothing but the rows of its own kind. `make_door` is called within the thread,
+    Each kind of job and the index have their own loop, and rows are worked on side by side, so
+    that a hub which answers slowly holds up nobody else. `make_door` is called within the thread,
     since a door belongs to one event loop.
     """
 
@@ -85,8 +85,10 @@ class Worker:
         finally:
             await door.aclose()
 
-    def _repeat_job(self, job: Job) -> Coroutine[Any, Any, None]:
-        return self._repeat(lambda: run_once(self._engine, [job]))
+    async def _repeat_job(self, job: Job) -> None:
+        runner = Runner(self._engine, job)
+        await self._repeat(runner.start_due)
+        await runner.finish()
 
     async def _index_changes(self) -> int:
         return await asyncio.to_thread(catch_up, self._engine, self._index)

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -19,6 +20,9 @@ FIRST_DELAY_SECONDS: Final = 60
 LONGEST_DELAY_SECONDS: Final = 12 * 3600
 MAX_ATTEMPTS: Final = 10
 AT_ONCE: Final = 20
+LEASE_SECONDS: Final = 60
+"""How long a row stays with a worker that says nothing, so how long a crash delays it."""
+RENEW_SECONDS: Final = 20
 
 _log = structlog.get_logger(__name__)
 
@@ -38,14 +42,15 @@ class Job:
     """One kind of work: the table its rows wait in and what is done with one of them.
 
     `work` gets the row's id, does its own transactions and returns when the row is next due
-    (None: never). It must bear being called again, since a crash may come after its commit.
+    (None: never). It must bear being called again, since a crash may come after its commit, and
+    fails when it takes more than `longest_seconds`.
     `give_up` is told, in the transaction that ends the trying, when a row is put aside.
     """
 
     name: str
     table: type[Any]
     work: Callable[[int], Awaitable[datetime | None]]
-    lease_seconds: int = 120
+    longest_seconds: int = 120
     max_attempts: int = MAX_ATTEMPTS
     give_up: Callable[[Session, int, str], None] | None = None
 
@@ -65,11 +70,14 @@ def claim(session: Session, job: Job, limit: int = AT_ONCE) -> dict[int, datetim
     moment = database.now(session)
     due = _due(job, moment).limit(limit).with_for_update(skip_locked=True)
     claimed = dict(session.execute(due).all())
-    until = moment + timedelta(seconds=job.lease_seconds)
     if claimed:
-        chosen = job.table.id.in_(claimed)
-        session.execute(update(job.table).where(chosen).values(lease_until=until))
+        _lease(session, job, claimed, moment)
     return claimed
+
+
+def _lease(session: Session, job: Job, ids: Iterable[int], moment: datetime) -> None:
+    until = moment + timedelta(seconds=LEASE_SECONDS)
+    session.execute(update(job.table).where(job.table.id.in_(ids)).values(lease_until=until))
 
 
 def _due(job: Job, moment: datetime) -> Select[int, datetime]:
@@ -83,21 +91,62 @@ async def run_once(engine: Engine, jobs: Sequence[Job]) -> int:
     """Do everything that is due now, once; return how many rows were worked on."""
     worked = 0
     for job in jobs:
-        # Looking first costs no write lock, which idle workers would take again and again.
-        with reading(engine) as session:
-            idle = session.execute(_due(job, database.now(session)).limit(1)).first() is None
-        if idle:
-            continue
-        with transaction(engine) as session:
-            claimed = claim(session, job)
-        await asyncio.gather(*(_work(engine, job, *row) for row in claimed.items()))
-        worked += len(claimed)
+        runner = Runner(engine, job)
+        worked += await runner.start_due()
+        await runner.finish()
     return worked
+
+
+class Runner:
+    """Works on the due rows of one job side by side, so that a slow one holds up no other."""
+
+    def __init__(self, engine: Engine, job: Job) -> None:
+        self._engine = engine
+        self._job = job
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._leased_at = time.monotonic()
+
+    async def start_due(self) -> int:
+        """Start work on what is due, as far as there are hands; return on how many rows.
+
+        Waits for a free hand where there is none. To be called every few seconds, since the
+        leases of what is being worked on are renewed here.
+        """
+        if len(self._tasks) >= AT_ONCE:
+            await asyncio.wait(self._tasks.values(), timeout=1, return_when=asyncio.FIRST_COMPLETED)
+        done = [row_id for row_id, task in self._tasks.items() if task.done()]
+        await asyncio.gather(*(self._tasks.pop(row_id) for row_id in done))
+        self._renew()
+        claimed = self._claim(AT_ONCE - len(self._tasks))
+        for row_id, due_at in claimed.items():
+            work = _work(self._engine, self._job, row_id, due_at)
+            self._tasks[row_id] = asyncio.create_task(work)
+        return len(claimed)
+
+    async def finish(self) -> None:
+        """Wait until what was started is done."""
+        await asyncio.gather(*self._tasks.values())
+
+    def _renew(self) -> None:
+        if not self._tasks or time.monotonic() - self._leased_at < RENEW_SECONDS:
+            return
+        with transaction(self._engine) as session:
+            _lease(session, self._job, self._tasks, database.now(session))
+        self._leased_at = time.monotonic()
+
+    def _claim(self, most: int) -> dict[int, datetime]:
+        # Looking first costs no write lock, which idle workers would take again and again.
+        with reading(self._engine) as session:
+            waiting = _due(self._job, database.now(session)).limit(1)
+            if most == 0 or session.execute(waiting).first() is None:
+                return {}
+        with transaction(self._engine) as session:
+            return claim(session, self._job, most)
 
 
 async def _work(engine: Engine, job: Job, row_id: int, was_due_at: datetime) -> None:
     try:
-        async with asyncio.timeout(job.lease_seconds):
+        async with asyncio.timeout(job.longest_seconds):
             due_at = await job.work(row_id)
     except Exception as error:  # noqa: BLE001 (one row must not stop the others; it is kept)
         _failed(engine, job, row_id, error)

@@ -20,7 +20,7 @@ from commons.errors import (
     TooManyError,
     UnavailableError,
 )
-from commons.jobs import Job, Scheduled, claim, delay_seconds, run_once
+from commons.jobs import AT_ONCE, Job, Runner, Scheduled, claim, delay_seconds, run_once
 
 
 class OfThisTest(DeclarativeBase):
@@ -225,15 +225,66 @@ def test_an_errors_text_that_no_database_takes_is_kept_readable(engine: Engine) 
     assert len(found.last_error) == 1000
 
 
-def test_work_that_outlives_its_lease_counts_as_failed(engine: Engine) -> None:
+def test_work_that_takes_too_long_counts_as_failed(engine: Engine) -> None:
     put(engine)
 
     async def forever(_row_id: int) -> None:
         await asyncio.Event().wait()
 
-    asyncio.run(run_once(engine, [Job("errands", Errand, forever, lease_seconds=0)]))
+    asyncio.run(run_once(engine, [Job("errands", Errand, forever, longest_seconds=0)]))
     found = row(engine)
     assert (found.attempts, found.last_error) == (1, "TimeoutError")
+
+
+def test_a_slow_row_holds_up_no_other(engine: Engine) -> None:
+    put(engine, AT_ONCE - 1)
+    done: list[int] = []
+
+    async def scenario() -> None:
+        closed = asyncio.Event()
+
+        async def work(row_id: int) -> None:
+            if row_id != 1:
+                await asyncio.sleep(0)
+            else:
+                await closed.wait()
+            done.append(row_id)
+
+        runner = Runner(engine, job(work))
+        assert await runner.start_due() == AT_ONCE - 1
+        put(engine, AT_ONCE)  # one hand is free, and then those that are done
+        assert await runner.start_due() == 1
+        while len(done) < 2 * AT_ONCE - 2:
+            await runner.start_due()
+        assert 1 not in done
+        closed.set()
+        await runner.finish()
+
+    asyncio.run(scenario())
+    assert sorted(done) == list(range(1, 2 * AT_ONCE))
+
+
+def test_the_lease_of_what_is_worked_on_is_renewed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "RENEW_SECONDS", 0)
+    put(engine)
+
+    async def scenario() -> None:
+        closed = asyncio.Event()
+
+        async def work(_row_id: int) -> None:
+            await closed.wait()
+
+        runner = Runner(engine, job(work))
+        await runner.start_due()
+        change(engine, lease_until=moment(engine, -1))
+        assert await runner.start_due() == 0
+        closed.set()
+        await runner.finish()
+
+    asyncio.run(scenario())
+    assert row(engine).lease_until is None
 
 
 def test_no_row_is_ever_worked_by_two_workers(engine: Engine) -> None:
