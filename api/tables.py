@@ -8,7 +8,7 @@ import clearing.transfers  # noqa: F401 (imported for its tables)
 import commons.groups  # noqa: F401 (imported for its tables)
 import crawler.authors
 import crawler.delivery
-import crawler.inbox
+import crawler.kept
 import crawler.peers  # noqa: F401 (imported for its tables)
 import marketplace.listings  # noqa: F401 (imported for its tables)
 from commons.database import Base

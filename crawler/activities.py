@@ -15,14 +15,27 @@ from commons.json_reading import read_json
 from commons.settings import Settings
 from crawler import authors
 from crawler.actor import actor_uri
-from crawler.inbox import InboxMessage
+from crawler.changes import withdraw_each
+from crawler.following import note_actor
 from crawler.intake import REMOVALS, home_of, prepare, remove, removed, settle, unwrap
+from crawler.kept import InboxMessage, forget_message, forget_objects, put_aside
 from crawler.origins import ACTOR_TYPES, fetch_actor, fetch_object, is_gone
-from crawler.peers import Peer, PeerState, accepted, failed, put_aside, rejected, revoke, schedule
+from crawler.peers import (
+    FOLLOWED,
+    Peer,
+    PeerState,
+    accepted,
+    failed,
+    may_index,
+    rejected,
+    revoke,
+    schedule,
+)
 from crawler.terms import Activity, Document, activity, id_of, objects, same_origin, types
-from marketplace.listings import WithdrawnReason, withdraw
+from marketplace.listings import Outcome, WithdrawnReason
 
 _NESTED_MOST: Final = 3
+_HELD: Final = frozenset({Outcome.INSERTED, Outcome.UPDATED, Outcome.UNCHANGED})
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,7 @@ class _Push:
     engine: Engine
     door: Door
     our_actor: str
+    message_id: int
     peer_id: int
     peer_uri: str
     follow_uri: str | None
@@ -56,7 +70,7 @@ async def handle(
     with reading(engine) as session:
         row = session.scalars(select(InboxMessage).where(InboxMessage.id == message_id)).one()
         peer = session.scalars(select(Peer).where(Peer.id == row.peer_id)).one()
-        body, author_uri = row.body, row.author_uri
+        body = row.body
         uri = row.object_uri or row.activity_id
         peer_id, peer_uri, follow_uri = peer.id, peer.actor_uri, peer.follow_uri
     if body is None:
@@ -67,6 +81,7 @@ async def handle(
             engine,
             door,
             actor_uri(settings),
+            message_id,
             peer_id,
             peer_uri,
             follow_uri,
@@ -79,21 +94,26 @@ async def handle(
             await handler(push)
     except (InvalidError, MalformedError, TooLargeError) as error:
         with transaction(engine) as session:
-            put_aside(session, peer_id, uri, error.detail, author_uri=author_uri, document=body)
+            give_up(session, message_id, error.detail)
     return None
 
 
 def give_up(session: Session, message_id: int, reason: str) -> None:
-    """Put a message aside that could not be handled, so that it stops nobody else."""
-    row = session.scalars(select(InboxMessage).where(InboxMessage.id == message_id)).one()
-    put_aside(
-        session,
-        row.peer_id,
-        row.object_uri or row.activity_id,
-        reason,
-        author_uri=row.author_uri,
-        document=row.body,
-    )
+    """Put a message aside that could not be handled, so that it stops nobody else.
+
+    Of a hub whose listings are not taken nothing is kept.
+    """
+    row = session.get_one(InboxMessage, message_id)
+    if may_index(session, session.get_one(Peer, row.peer_id, with_for_update={"read": True})):
+        put_aside(
+            session,
+            row.peer_id,
+            row.object_uri or row.activity_id,
+            reason,
+            author_uri=row.author_uri,
+            document=row.body,
+        )
+    forget_message(session, message_id)
 
 
 async def _create(push: _Push) -> None:
@@ -107,11 +127,12 @@ async def _create(push: _Push) -> None:
 
 
 async def _settle(push: _Push, document: Document, group_uri: str | None) -> None:
-    arrivals = await prepare(push.engine, push.door, document, group_uri)
+    arrivals = await prepare(push.engine, push.door, document, group_uri, set())
     with transaction(push.engine) as session:
-        if _is_undone(session, push):
-            return
-        settle(session, push.peer_id, arrivals)
+        is_undone = _is_undone(session, push)
+        outcomes = [] if is_undone else settle(session, push.peer_id, arrivals)
+        if arrivals and not _HELD & set(outcomes):
+            forget_message(session, push.message_id)  # put aside, or not to be kept
 
 
 async def _actor_changed(push: _Push, uri: str) -> None:
@@ -119,9 +140,13 @@ async def _actor_changed(push: _Push, uri: str) -> None:
         raise InvalidError("object", "must be of the actor's origin")
     actor = await fetch_actor(push.door, uri)
     with transaction(push.engine) as session:
-        authors.hear(session, actor)
-        # What the actor allows again is found by reading its hub's outbox anew.
-        schedule(session, push.peer_id)
+        peer = session.get_one(Peer, push.peer_id, with_for_update=True)
+        if uri == push.peer_uri:
+            note_actor(session, peer, actor)
+        elif authors.hear(session, actor) and peer.state in FOLLOWED:
+            # What the actor allows again is found by reading its hub's outbox anew.
+            schedule(session, push.peer_id)
+        forget_message(session, push.message_id)
 
 
 async def _announce(push: _Push) -> None:
@@ -167,7 +192,9 @@ async def _announcement_undone(push: _Push, uri: str) -> None:
     with transaction(push.engine) as session:
         sender = session.scalars(select(Peer).where(Peer.id == push.peer_id)).one()
         if home_of(session, uri, None, sender) is None:
-            withdraw(session, uri, WithdrawnReason.CONSENT)
+            withdraw_each(session, [uri], WithdrawnReason.CONSENT)
+            forget_objects(session, [uri])
+            forget_message(session, push.message_id)
             return
     await _look_again(push, uri, None)
 
@@ -184,6 +211,7 @@ async def _look_again(push: _Push, uri: str, group_uri: str | None) -> None:
         with transaction(push.engine) as session:
             for gone_uri, deleted_at in removed(document):
                 remove(session, gone_uri, deleted_at)
+            forget_message(session, push.message_id)
         return
     await _settle(push, document, group_uri)
 
@@ -200,6 +228,7 @@ async def _delete(push: _Push) -> None:
         else:
             for gone_uri, deleted_at in removed(push.document):
                 remove(session, gone_uri, deleted_at)
+        forget_message(session, push.message_id)
 
 
 async def _accept(push: _Push) -> None:

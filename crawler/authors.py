@@ -1,10 +1,11 @@
 """What authors say about being indexed: asked once, again weekly, and when they say so."""
 
+import random
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Engine, String, UniqueConstraint, delete, select
+from sqlalchemy import Engine, String, UniqueConstraint, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from commons.database import Base, now, reading, transaction
@@ -12,9 +13,8 @@ from commons.errors import FetchError, InvalidError
 from commons.fetch import Door
 from commons.jobs import Scheduled
 from crawler.changes import withdraw_each
-from crawler.inbox import forget_author, forget_object
+from crawler.kept import forget_author, forget_objects
 from crawler.origins import Actor, fetch_actor, is_gone
-from crawler.peers import PutAside
 from crawler.terms import PUBLIC
 from crawler.vocabulary import Found
 from marketplace.consent import ConsentBasis, Signals, decide
@@ -55,24 +55,27 @@ async def ensure(engine: Engine, door: Door, uri: str) -> None:
 
 async def ask_again(engine: Engine, door: Door, author_id: int) -> datetime | None:
     """Ask a known author anew, weekly; one without listings is asked when there is one again."""
-    with reading(engine) as session:
-        uri = session.scalars(select(Author.uri).where(Author.id == author_id)).one()
-        has_listings = session.scalar(
-            select(Listing.id)
-            .where(Listing.author_uri == uri, Listing.withdrawn_at.is_(None))
-            .limit(1)
-        )
-    if has_listings is None:
-        with transaction(engine) as session:
-            session.execute(delete(Author).where(Author.id == author_id))
-        return None
+    with transaction(engine) as session:
+        author = session.get_one(Author, author_id, with_for_update=True)
+        uri = author.uri
+        if not _listings(session, uri):
+            session.delete(author)
+            return None
     try:
         await _ask(engine, door, uri)
     except FetchError as error:
         if not is_gone(error):
             raise
     with reading(engine) as session:
-        return now(session) + ASK_AGAIN
+        return ask_at(now(session))
+
+
+def ask_at(moment: datetime) -> datetime:
+    """Return when to ask anew: in a week or up to a day less, so that a hub is not asked at once.
+
+    A hub's authors are all met in one crawl, and its outbox is looked at a week later too.
+    """
+    return moment + ASK_AGAIN - random.random() * timedelta(days=1)  # noqa: S311 (no secret)
 
 
 async def _ask(engine: Engine, door: Door, uri: str) -> None:
@@ -87,15 +90,20 @@ async def _ask(engine: Engine, door: Door, uri: str) -> None:
         hear(session, actor)
 
 
-def hear(session: Session, actor: Actor) -> None:
-    """Record what an author says now; its listings that it no longer allows are withdrawn."""
+def hear(session: Session, actor: Actor) -> bool:
+    """Record what an author says now; return whether it said no before and no longer does.
+
+    Its listings that it no longer allows are withdrawn.
+    """
     row = _row(session, actor.id)
+    refused = not _allows(row)
     row.name = actor.name[:200]
     row.indexable = actor.indexable
     row.searchable_by = None if actor.searchable_by is None else list(actor.searchable_by)
     row.noindex, row.suspended, row.gone = actor.noindex, actor.suspended, False
     session.flush()
     _withdraw_where_refused(session, row)
+    return refused and _allows(row)
 
 
 def left(session: Session, uri: str) -> None:
@@ -104,25 +112,23 @@ def left(session: Session, uri: str) -> None:
     row.gone = True
     session.flush()
     withdraw_each(session, _listings(session, uri), WithdrawnReason.DELETED)
-    _forget(session, uri)
+    forget_author(session, uri)
 
 
-def lock(session: Session, uris: Iterable[str]) -> None:
-    """Lock authors to the commit, so that a no that arrives at the same time misses no listing."""
-    session.execute(
-        select(Author.id)
-        .where(Author.uri.in_(set(uris)))
-        .order_by(Author.uri)
-        .with_for_update(read=True)
-    )
+def lock(session: Session, uris: Iterable[str]) -> dict[str, Author]:
+    """Lock authors to the commit, so that a no that arrives at the same time misses no listing.
 
-
-def signals(session: Session, found: Found, *, hub_consented: bool) -> Signals:
-    """Return all that is said about indexing a document whose author is locked.
-
-    Raises InvalidError where the author is gone.
+    Returns those that are known, by their URIs.
     """
-    author = session.scalar(select(Author).where(Author.uri == found.draft.author_uri))
+    query = select(Author).where(Author.uri.in_(set(uris))).order_by(Author.uri)
+    return {author.uri: author for author in session.scalars(query.with_for_update(read=True))}
+
+
+def signals(author: Author | None, found: Found, *, hub_consented: bool) -> Signals:
+    """Return all that is said about indexing a document of a locked author.
+
+    Raises InvalidError where the author is unknown or gone.
+    """
     if author is None or author.gone:
         raise InvalidError("attributedTo", "must be an actor that answers")
     return _signals(
@@ -154,10 +160,14 @@ def _withdraw_where_refused(session: Session, row: Author) -> None:
     ).all()
     refused = [uri for uri, basis in held if not decide(_standing(row, basis)).allowed]
     withdraw_each(session, refused, WithdrawnReason.CONSENT)
-    for uri in refused:
-        forget_object(session, uri)
-    if len(refused) == len(held) and not decide(_standing(row, ConsentBasis.HUB)).allowed:
-        _forget(session, row.uri)
+    forget_objects(session, refused)
+    if len(refused) == len(held) and not _allows(row):
+        forget_author(session, row.uri)
+
+
+def _allows(row: Author) -> bool:
+    """Tell whether an author lets what its hub agreed to be indexed."""
+    return not row.gone and decide(_standing(row, ConsentBasis.HUB)).allowed
 
 
 def _standing(row: Author, basis: ConsentBasis | None) -> Signals:
@@ -192,17 +202,11 @@ def _signals(
     )
 
 
-def _forget(session: Session, uri: str) -> None:
-    """Drop what was kept of an author as it came."""
-    forget_author(session, uri)
-    session.execute(delete(PutAside).where(PutAside.author_uri == uri))
-
-
 def _row(session: Session, uri: str) -> Author:
     row = session.scalar(select(Author).where(Author.uri == uri).with_for_update())
     moment = now(session)
     if row is None:
-        row = Author(uri=uri, name="", attempts=0, due_at=moment + ASK_AGAIN)
+        row = Author(uri=uri, name="", attempts=0, due_at=ask_at(moment))
         row.noindex = row.suspended = row.blocked = row.gone = False
         session.add(row)
     row.asked_at = moment

@@ -1,5 +1,6 @@
 """Back-fill: a hub's outbox read page by page, within budgets, each page committed by itself."""
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -10,6 +11,7 @@ from sqlalchemy.orm import Session
 from commons.database import now, reading, transaction
 from commons.errors import FetchError, InvalidError, LocalPayError, MalformedError
 from commons.fetch import Door
+from commons.groups import Hub
 from crawler.intake import (
     REMOVALS,
     Arrival,
@@ -20,14 +22,16 @@ from crawler.intake import (
     settle,
     unwrap,
 )
-from crawler.origins import fetch_object
-from crawler.peers import CrawledPage, Peer, may_index, put_aside
+from crawler.kept import PutAside, put_aside, taken
+from crawler.origins import fetch_object, may_come
+from crawler.peers import CrawledPage, Peer, may_index
 from crawler.terms import Document, first_id, get, id_of, same_origin, types, values
 
-_FIRST_ERROR: Final = 400
 _COLLECTIONS: Final = frozenset(
     {"Collection", "OrderedCollection", "CollectionPage", "OrderedCollectionPage"}
 )
+
+Removal = tuple[str, datetime | None]
 
 
 @dataclass(frozen=True)
@@ -146,9 +150,9 @@ async def _collection(door: Door, page_uri: str) -> Document:
 
 def _is_unreadable(error: FetchError, *, is_first: bool) -> bool:
     """Tell whether trying again is no use: it answered with no page, or a later page is gone."""
-    if error.status is None:
+    if error.status is None or may_come(error):
         return False
-    return error.status < _FIRST_ERROR or (error.final and not is_first)
+    return not (error.final and is_first)
 
 
 async def _take(
@@ -156,24 +160,61 @@ async def _take(
 ) -> None:
     """Take a page's items and move the cursor on, in one transaction."""
     arrivals: list[Arrival] = []
-    deleted: list[tuple[str, datetime | None]] = []
+    removals: list[Removal] = []
+    asked: set[str] = set()
     for item in batch:
-        try:
-            document = await unwrap(under_way.door, item, page_uri)
-            if types(document) & REMOVALS:
-                deleted += removed(document)
-            else:
-                group_uri = _announcer(item)
-                arrivals += await prepare(under_way.engine, under_way.door, document, group_uri)
-        except LocalPayError as error:
-            arrivals.append(failed_arrival(item, page_uri, error))
+        arrived, gone = await _read(under_way.engine, under_way.door, item, page_uri, asked)
+        arrivals += arrived
+        removals += gone
     with transaction(under_way.engine) as session:
         _move_on(session, under_way.peer_id, page_uri, going_on)
-        settle(session, under_way.peer_id, arrivals)
-        peer = session.scalars(select(Peer).where(Peer.id == under_way.peer_id)).one()
-        if may_index(session, peer):
-            for uri, deleted_at in deleted:
-                remove(session, uri, deleted_at)
+        _settle(session, under_way.peer_id, arrivals, removals)
+
+
+async def try_again(engine: Engine, door: Door, aside_id: int) -> None:
+    """Read once more an item that could not be had; FetchError where it still cannot."""
+    with reading(engine) as session:
+        row = session.get_one(PutAside, aside_id)
+        hub = session.scalars(
+            select(Hub).join(Peer, Peer.group_id == Hub.group_id).where(Peer.id == row.peer_id)
+        ).one()
+        peer_id, uri, item = row.peer_id, row.uri, row.uri
+        if row.document is not None:
+            item = json.loads(row.document)
+        speaker = hub.outbox_uri or uri
+    arrivals, removals = await _read(engine, door, item, speaker, set())
+    late = next((arrival for arrival in arrivals if arrival.is_late), None)
+    if late is not None:
+        raise FetchError(late.reason)
+    with transaction(engine) as session:
+        taken(session, peer_id, [uri])
+        _settle(session, peer_id, arrivals, removals)
+
+
+async def _read(
+    engine: Engine,
+    door: Door,
+    item: Any,  # noqa: ANN401 (JSON may be anything)
+    speaker: str,
+    asked: set[str],
+) -> tuple[list[Arrival], list[Removal]]:
+    """Return what an item of an outbox brings, and what it removes."""
+    try:
+        document = await unwrap(door, item, speaker)
+        if types(document) & REMOVALS:
+            return [], removed(document)
+        return await prepare(engine, door, document, _announcer(item), asked), []
+    except LocalPayError as error:
+        return [failed_arrival(item, speaker, error)], []
+
+
+def _settle(
+    session: Session, peer_id: int, arrivals: list[Arrival], removals: list[Removal]
+) -> None:
+    settle(session, peer_id, arrivals)
+    if may_index(session, session.get_one(Peer, peer_id)):
+        for uri, deleted_at in removals:
+            remove(session, uri, deleted_at)
 
 
 def _move_on(session: Session, peer_id: int, page_uri: str, going_on: tuple[str, int]) -> None:

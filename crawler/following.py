@@ -16,14 +16,13 @@ from crawler.actor import actor_uri, follow
 from crawler.backfill import Budget, crawl
 from crawler.hub_keys import store_keys
 from crawler.origins import Actor, fetch_actor
-from crawler.peers import LOOK_AGAIN, Peer, PeerState, failed, heard, move, revoke
+from crawler.peers import FOLLOWED, LOOK_AGAIN, Peer, PeerState, failed, heard, move, revoke
 from marketplace.drafts import plain_text
 
 _GONE: Final = 410
 _SUMMARY_READ_CHARS: Final = 8_000
 _POLE: Final = 90
 _ANTIMERIDIAN: Final = 180
-_LOOKED_AT: Final = frozenset({PeerState.LIVE, PeerState.STALE})
 
 
 async def attend(
@@ -39,13 +38,13 @@ async def attend(
     looked at, weekly. FetchError where it does not answer, which is noted in the peer's state.
     """
     with transaction(engine) as session:
-        peer = session.scalars(select(Peer).where(Peer.id == peer_id).with_for_update()).one()
+        peer = session.get_one(Peer, peer_id, with_for_update=True)
         hub = session.get(Hub, peer.group_id)
         if hub is None or hub.state is not HubState.ADMITTED:
             return None
         if peer.state in {PeerState.CONSENTED, PeerState.FOLLOWING}:
             return _follow(session, settings, peer, hub.inbox_uri)
-        if peer.state not in _LOOKED_AT:
+        if peer.state not in FOLLOWED:
             return None
         uri = peer.actor_uri
     try:
@@ -78,7 +77,8 @@ async def _look(
 ) -> datetime | None:
     actor = await fetch_actor(door, uri)
     with transaction(engine) as session:
-        outbox_uri = _note_actor(session, peer_id, actor)
+        peer = session.get_one(Peer, peer_id, with_for_update=True)
+        outbox_uri = note_actor(session, peer, actor)
     if outbox_uri is None:
         return None
     is_done = await crawl(engine, door, peer_id, outbox_uri, budget)
@@ -91,12 +91,11 @@ async def _look(
         return moment + LOOK_AGAIN
 
 
-def _note_actor(session: Session, peer_id: int, actor: Actor) -> str | None:
-    """Take over what the hub's actor says now; return its outbox, None where there is none to read.
+def note_actor(session: Session, peer: Peer, actor: Actor) -> str | None:
+    """Take over what a hub's actor says now; return its outbox, None where there is none to read.
 
-    An actor that says `indexable: false` takes the hub's consent back.
+    An actor that says `indexable: false` takes the hub's consent back. The peer is locked.
     """
-    peer = session.scalars(select(Peer).where(Peer.id == peer_id).with_for_update()).one()
     if actor.indexable is False:
         revoke(session, peer)
         return None

@@ -5,22 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from sqlalchemy import (
-    Engine,
-    ForeignKey,
-    Index,
-    String,
-    Text,
-    UniqueConstraint,
-    func,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Engine, func, or_, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Session
 
-from commons.database import Base, now, reading, transaction, violated
+from commons.database import now, reading, transaction, violated
 from commons.errors import (
     FetchError,
     ForbiddenError,
@@ -33,11 +22,11 @@ from commons.errors import (
 )
 from commons.fetch import Door, is_activity_media_type
 from commons.groups import Hub, HubKey, HubState
-from commons.jobs import Scheduled
 from commons.json_reading import read_json
 from commons.key_formats import load_public_pem
 from commons.signatures import Message, Verified, key_id_of, required_parts, verify
 from crawler.hub_keys import store_keys, use_nonce
+from crawler.kept import InboxMessage
 from crawler.origins import fetch_actor
 from crawler.peers import Peer, heard
 from crawler.terms import Activity, Document, activity, first_id, objects, same_origin, types
@@ -47,32 +36,6 @@ BACKLOG_MAX: Final = 10_000
 BACKLOG_RETRY_SECONDS: Final = 60
 KEYS_AGAIN: Final = timedelta(minutes=10)
 _NESTED_MOST: Final = 3
-
-
-class InboxMessage(Scheduled, Base):
-    """An activity as a hub pushed it; `due_at` is empty once it has been handled.
-
-    `object_uri` is the innermost object's id and `author_uri` whose it is, so that both can be
-    forgotten: `body` is then empty.
-    """
-
-    __tablename__ = "inbox_messages"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    peer_id: Mapped[int] = mapped_column(ForeignKey("peers.id"))
-    key_id: Mapped[str] = mapped_column(String(2048))
-    activity_id: Mapped[str] = mapped_column(String(2048))
-    activity_type: Mapped[str] = mapped_column(String(100))
-    actor_uri: Mapped[str] = mapped_column(String(2048))
-    object_uri: Mapped[str] = mapped_column(String(2048), index=True)
-    author_uri: Mapped[str] = mapped_column(String(2048), index=True)
-    body: Mapped[str | None] = mapped_column(Text)
-    received_at: Mapped[datetime]
-
-    __table_args__ = (
-        UniqueConstraint("peer_id", "activity_id"),
-        Index("ix_inbox_messages_backlog", "peer_id", "due_at"),
-    )
 
 
 @dataclass(frozen=True)
@@ -180,14 +143,13 @@ def _check(message: Message, signer: _Signer) -> Verified:
 
 async def _renew_keys(engine: Engine, door: Door, signer: _Signer, key_id: str) -> _Signer:
     with transaction(engine) as session:  # before the fetch, so that failures count as well
-        session.execute(
-            update(Peer).where(Peer.id == signer.peer_id).values(keys_fetched_at=now(session))
-        )
+        session.get_one(Peer, signer.peer_id).keys_fetched_at = now(session)
     try:
         actor = await fetch_actor(door, signer.actor_uri)
     except FetchError as error:
         raise UnavailableError(f"the hub's key cannot be fetched: {error.detail}") from error
     with transaction(engine) as session:
+        session.get_one(Peer, signer.peer_id, with_for_update=True)  # one at a time
         store_keys(session, signer.group_id, actor.keys)
     return await asyncio.to_thread(_signer, engine, key_id)
 
@@ -220,8 +182,6 @@ def _store(engine: Engine, pushed: _Pushed) -> None:
             )
             heard(session, signer.peer_id)
     except IntegrityError as error:
-        if violated(error) == "pk_nonces":
-            raise UnauthenticatedError("the signature's nonce was used before") from error
         if violated(error) != "uq_inbox_messages_peer_id_activity_id":
             raise
 
@@ -265,13 +225,3 @@ def innermost(document: Document) -> tuple[str, str]:
             break
         document, uri = embedded, first_id(embedded, "object")
     return uri, author
-
-
-def forget_object(session: Session, uri: str) -> None:
-    """Empty the bodies of what was pushed of an object, since it is withdrawn."""
-    session.execute(update(InboxMessage).where(InboxMessage.object_uri == uri).values(body=None))
-
-
-def forget_author(session: Session, uri: str) -> None:
-    """Empty the bodies of what was pushed of an author."""
-    session.execute(update(InboxMessage).where(InboxMessage.author_uri == uri).values(body=None))

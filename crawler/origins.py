@@ -25,6 +25,7 @@ from crawler.vocabulary import asks_noindex, searchable_by
 
 ACTOR_TYPES: Final = frozenset({"Application", "Group", "Organization", "Person", "Service"})
 _KEYS_MOST: Final = 10
+_FIRST_ERROR: Final = 400
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,12 @@ def is_gone(error: FetchError) -> bool:
     return error.status in {404, 410}
 
 
+def may_come(error: FetchError) -> bool:
+    """Tell whether what an origin did not give may be had later: it did not answer, or refused."""
+    is_answer = error.status is not None and error.status < _FIRST_ERROR
+    return not (error.final or is_answer)
+
+
 def read_actor(document: Document) -> Actor:
     """Read an actor's document; MalformedError where it is no actor."""
     uri = id_of(document)
@@ -112,15 +119,17 @@ def read_actor(document: Document) -> Actor:
 
 
 def _keys(document: Document, owner: str) -> tuple[ActorKey, ...]:
-    """Return the keys whose owner is this actor and whose id is of its origin; others are not its.
+    """Return the keys whose owner is this actor and whose id lies in its own; others are not its.
 
-    One key that cannot be read, such as one of a kind not taken here, leaves the others.
+    On a server that houses several groups, one of them could else take the name of another's key
+    and keep it out. One key that cannot be read, such as one of a kind not taken here, leaves the
+    others.
     """
     found = []
     named = [*objects(document, "publicKey"), *objects(document, "assertionMethod")]
     for described in named[:_KEYS_MOST]:
         key_id = id_of(described)
-        if first_id(described, "owner", "controller") != owner or not same_origin(key_id, owner):
+        if first_id(described, "owner", "controller") != owner or not _lies_in(key_id, owner):
             continue
         try:
             key = _key(described)
@@ -130,6 +139,10 @@ def _keys(document: Document, owner: str) -> tuple[ActorKey, ...]:
         algorithm = KeyAlgorithm.ED25519 if is_ed25519 else KeyAlgorithm.RSA
         found.append(ActorKey(key_id, owner, algorithm, public_pem(key)))
     return tuple({key.key_id: key for key in found}.values())
+
+
+def _lies_in(key_id: str, owner: str) -> bool:
+    return same_origin(key_id, owner) and key_id.startswith((f"{owner}#", f"{owner}/", f"{owner}?"))
 
 
 def _key(described: Document) -> PublicKey:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import ForeignKey, String, Text, UniqueConstraint, func, select, update
+from sqlalchemy import ForeignKey, String, UniqueConstraint, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from commons.database import Base, enum_column, now
@@ -18,6 +18,7 @@ from commons.groups import Hub, HubState
 from commons.jobs import Scheduled
 from crawler.changes import withdraw_each
 from crawler.delivery import Delivery
+from crawler.kept import PutAside, forget_hub
 from marketplace.listings import Listing, WithdrawnReason, shown
 
 LOOK_AGAIN: Final = timedelta(days=7)
@@ -53,6 +54,9 @@ INDEXED: Final = frozenset(
     {PeerState.CONSENTED, PeerState.FOLLOWING, PeerState.LIVE, PeerState.STALE}
 )
 """States in which a hub's listings are taken."""
+
+FOLLOWED: Final = frozenset({PeerState.LIVE, PeerState.STALE})
+"""States in which a hub's outbox is read."""
 
 
 class Peer(Scheduled, Base):
@@ -90,22 +94,6 @@ class CrawledPage(Base):
     page_uri: Mapped[str] = mapped_column(String(2048), primary_key=True)
 
 
-class PutAside(Base):
-    """Something that arrived and was not taken: what, from whom, why, and as it came."""
-
-    __tablename__ = "put_aside"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    peer_id: Mapped[int] = mapped_column(ForeignKey("peers.id"))
-    uri: Mapped[str] = mapped_column(String(2048))
-    author_uri: Mapped[str] = mapped_column(String(2048), index=True)
-    reason: Mapped[str] = mapped_column(String(1000))
-    at: Mapped[datetime]
-    document: Mapped[str | None] = mapped_column(Text)
-
-    __table_args__ = (UniqueConstraint("peer_id", "uri"),)
-
-
 @dataclass(frozen=True)
 class PeerReport:
     """A peer's health, for its operator; `failures` are those since it last answered."""
@@ -124,9 +112,10 @@ class PeerReport:
     put_aside: int
 
 
-def by_group(session: Session, group_id: str) -> Peer:
-    """Return the peer of a group, or raise NotFoundError."""
-    peer = session.scalar(select(Peer).where(Peer.group_id == group_id))
+def by_group(session: Session, group_id: str, *, lock: bool = False) -> Peer:
+    """Return the peer of a group, or raise NotFoundError; `lock` it to the commit."""
+    query = select(Peer).where(Peer.group_id == group_id)
+    peer = session.scalar(query.with_for_update() if lock else query)
     if peer is None:
         raise NotFoundError(f"the crawler knows no hub of the group {group_id!r}")
     return peer
@@ -173,7 +162,7 @@ def revoke(session: Session, peer: Peer, state: PeerState = PeerState.DISCOVERED
     session.flush()
     if peer.state is not state:
         move(session, peer.id, peer.state, state)
-    withdraw_all(session, peer.group_id, WithdrawnReason.CONSENT)
+    _withdraw_all(session, peer, WithdrawnReason.CONSENT)
     session.refresh(peer)
 
 
@@ -233,12 +222,12 @@ def failed(session: Session, peer_id: int, *, gone: bool) -> PeerState:
 
     After 30 days without any answer it is gone, and with it its listings.
     """
-    peer = session.scalars(select(Peer).where(Peer.id == peer_id)).one()
+    peer = session.get_one(Peer, peer_id)
     silent_since = peer.last_heard_at or peer.state_since
     if gone or now(session) - silent_since >= GONE_AFTER:
         if PeerState.GONE in TRANSITIONS[peer.state]:
             move(session, peer_id, peer.state, PeerState.GONE)
-            withdraw_all(session, peer.group_id, WithdrawnReason.HUB_GONE)
+            _withdraw_all(session, peer, WithdrawnReason.HUB_GONE)
     elif peer.attempts + 1 >= FAILURES_TO_STALE:
         move(session, peer_id, PeerState.LIVE, PeerState.STALE)
     session.refresh(peer)
@@ -251,39 +240,13 @@ def may_index(session: Session, peer: Peer) -> bool:
     return peer.state in INDEXED and hub is not None and hub.state is HubState.ADMITTED
 
 
-def withdraw_all(session: Session, group_id: str, reason: WithdrawnReason) -> int:
-    """Withdraw every listing of a group; return how many there were."""
+def _withdraw_all(session: Session, peer: Peer, reason: WithdrawnReason) -> None:
+    """Withdraw every listing of a hub's group and drop all else that was kept of it."""
     uris = session.scalars(
-        select(Listing.uri).where(Listing.group_id == group_id, Listing.withdrawn_at.is_(None))
+        select(Listing.uri).where(Listing.group_id == peer.group_id, Listing.withdrawn_at.is_(None))
     ).all()
-    return withdraw_each(session, uris, reason)
-
-
-def put_aside(  # noqa: PLR0913 (what, whose, why, and as it came)
-    session: Session,
-    peer_id: int,
-    uri: str,
-    reason: str,
-    *,
-    author_uri: str = "",
-    document: str | None = None,
-) -> None:
-    """Keep what was not taken and why; of one thing only the latest is kept."""
-    uri, moment = uri[:2048], now(session)
-    row = session.scalar(
-        select(PutAside).where(PutAside.peer_id == peer_id, PutAside.uri == uri)
-    ) or PutAside(peer_id=peer_id, uri=uri)
-    row.reason, row.at = reason[:1000], moment
-    row.author_uri, row.document = author_uri, document
-    session.add(row)
-    session.flush()
-
-
-def taken(session: Session, peer_id: int, uri: str) -> None:
-    """Forget that something was put aside, since it has been taken now."""
-    row = session.scalar(select(PutAside).where(PutAside.peer_id == peer_id, PutAside.uri == uri))
-    if row is not None:
-        session.delete(row)
+    withdraw_each(session, uris, reason)
+    forget_hub(session, peer.id)
 
 
 def peer_report(session: Session, group_id: str) -> PeerReport:

@@ -190,6 +190,7 @@ def _hub(session: Session, wanted: Wanted, actor: Actor, currency: Currency) -> 
 def _registered_again(
     session: Session, group: Group, wanted: Wanted, actor: Actor, currency: Currency
 ) -> Hub:
+    peers.by_group(session, group.id, lock=True)  # before the hub, as a look at it does
     if wanted.group not in {None, group.id}:
         raise ConflictError(f"this hub is registered as {group.id!r}")
     if group.currency_id != currency.id:
@@ -240,6 +241,7 @@ def admit(session: Session, group_id: str) -> Hub:
     hub = session.get(Hub, group_id)
     if hub is None:
         raise NotFoundError(f"no hub of a group {group_id!r} is registered")
+    peer = peers.by_group(session, group_id, lock=True)
     sources = [state for state, targets in TRANSITIONS.items() if HubState.ADMITTED in targets]
     admitted = session.execute(
         update(Hub)
@@ -249,6 +251,6 @@ def admit(session: Session, group_id: str) -> Hub:
     )
     if admitted.scalar() is None:
         raise ConflictError(f"the hub of {group_id!r} is admitted already")
-    peers.schedule(session, peers.by_group(session, group_id).id)
+    peers.schedule(session, peer.id)
     session.refresh(hub)
     return hub

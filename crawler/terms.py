@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from commons.errors import InvalidError, MalformedError
 
 PUBLIC: Final = "https://www.w3.org/ns/activitystreams#Public"
-LONGEST_URI: Final = 2048
+# In UTF-8, since an index of PostgreSQL takes no key of more than 2,704 bytes.
+LONGEST_URI_BYTES: Final = 2048
 
 _PREFIXES: Final = ("", "vf:", "ValueFlows:", "om2:", "as:", "toot:")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -72,7 +73,11 @@ def id_of(value: object) -> str:
     """Return the URI that a value is or has as its id; empty where it has none."""
     if isinstance(value, dict):
         value = value.get("id") or value.get("@id") or value.get("href")
-    return value if isinstance(value, str) and len(value) <= LONGEST_URI else ""
+    return value if isinstance(value, str) and _is_short(value) else ""
+
+
+def _is_short(uri: str) -> bool:
+    return len(uri.encode(errors="replace")) <= LONGEST_URI_BYTES
 
 
 def ids(document: Document, term: str) -> tuple[str, ...]:
@@ -141,7 +146,9 @@ def moment(document: Document, *terms: str) -> datetime | None:
 
 
 def origin(uri: str) -> tuple[str, str, int | None] | None:
-    """Return scheme, host and port of an http(s) address; None where it is no such address."""
+    """Return scheme, host and port of an http(s) address; None where it is none that is kept."""
+    if not _is_short(uri):
+        return None
     try:
         parts = urlsplit(uri)
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)

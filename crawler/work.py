@@ -8,15 +8,15 @@ from sqlalchemy import Engine
 from commons.fetch import Door
 from commons.jobs import Job
 from commons.settings import Settings
-from crawler import activities, authors, delivery, following
+from crawler import activities, authors, backfill, delivery, following
 from crawler.authors import Author
 from crawler.delivery import Delivery
-from crawler.inbox import InboxMessage
+from crawler.kept import InboxMessage, PutAside
 from crawler.peers import Peer
 
 MESSAGE_ATTEMPTS: Final = 8
 # A crawl's 50 pages at one request a second, and the authors that they name.
-CRAWL_LEASE_SECONDS: Final = 1_800
+CRAWL_LONGEST_SECONDS: Final = 1_800
 # A peer is given up by the time that it is silent, not by the number of attempts.
 PEER_ATTEMPTS: Final = 1_000_000
 
@@ -32,12 +32,13 @@ def jobs(engine: Engine, door: Door, settings: Settings) -> list[Job]:
             give_up=activities.give_up,
         ),
         Job("delivery", Delivery, partial(delivery.deliver, engine, door)),
+        Job("put aside", PutAside, partial(backfill.try_again, engine, door)),
         Job("author", Author, partial(authors.ask_again, engine, door)),
         Job(
             "peer",
             Peer,
             partial(following.attend, engine, door, settings),
-            lease_seconds=CRAWL_LEASE_SECONDS,
+            longest_seconds=CRAWL_LONGEST_SECONDS,
             max_attempts=PEER_ATTEMPTS,
         ),
     ]

@@ -113,6 +113,8 @@ def read_on(engine: Engine, projection: Projection, batch: int = BATCH) -> int:
 def read_changes(session: Session, since: int, limit: int = BATCH) -> list[Change]:
     """Read up to `limit` changes after revision `since`, in order."""
     rows = changes_since(session, since, limit)
+    if not rows:
+        return []
     known = _known_currencies(session)
     group_currencies = _group_currencies(session, known.values())
     return [

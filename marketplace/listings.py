@@ -127,18 +127,18 @@ def upsert(
     """Store a draft as the listing of its URI, under the next revision where it changed.
 
     A version's time is the origin's `updated`, else `published`, else arrival, and never later
-    than arrival; an older version never overwrites a newer one. A refused consent withdraws
+    than arrival; an older version, be it a refusal, changes nothing. A refused consent withdraws
     what is there. Raises InvalidError and TooLargeError as `drafts.check` does.
     """
     draft = check(draft)
-    if not consent.allowed:
-        withdraw(session, draft.uri, WithdrawnReason.CONSENT)
-        return Outcome.REFUSED
     arrival = now(session)
     version = min(draft.updated or draft.published or arrival, arrival)
     row = by_uri(session, draft.uri, lock=True)
     if row is not None and _is_older(row, draft, version):
         return Outcome.OLDER
+    if not consent.allowed:
+        withdraw(session, draft.uri, WithdrawnReason.CONSENT)
+        return Outcome.REFUSED
     fresh = {
         **_columns(session, draft, group_id),
         "published": min(draft.published or (row.published if row else arrival), arrival),

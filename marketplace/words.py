@@ -69,6 +69,9 @@ def within_edits(word: str, other: str, most: int) -> bool:
     """
     if abs(len(word) - len(other)) > most:
         return False
+    letters, others = set(word), set(other)
+    if len(letters - others) > most or len(others - letters) > most:
+        return False  # an edit brings at most one letter that is not there; most words end here
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, letter in enumerate(word, start=1):

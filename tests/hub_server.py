@@ -34,7 +34,8 @@ from commons.signatures import (
     verify,
 )
 from crawler import actor, inbox, registration, work
-from crawler.peers import Peer, PutAside
+from crawler.kept import PutAside
+from crawler.peers import Peer
 from marketplace.listings import Listing, shown
 
 ACTIVITY = "application/activity+json"

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, select
 
 from commons.database import reading
 from commons.settings import Settings
-from crawler.inbox import InboxMessage
+from crawler.kept import InboxMessage, PutAside
 from crawler.peers import PeerState
 from marketplace.listings import Listing, WithdrawnReason
 
@@ -87,6 +87,82 @@ def test_a_deleted_listing_leaves_no_words_behind(crawling: Crawling, hub: HubSe
     with reading(crawling.engine) as session:
         bodies = "".join(body or "" for body in session.scalars(select(InboxMessage.body)))
         assert "trumpet" not in bodies
+
+
+def kept_words(crawling: Crawling) -> str:
+    """Return all that is kept as it came, in one text."""
+    with reading(crawling.engine) as session:
+        pushed = session.scalars(select(InboxMessage.body)).all()
+        aside = session.scalars(select(PutAside.document)).all()
+        return "\n".join(words or "" for words in [*pushed, *aside])
+
+
+def test_a_deleted_listing_that_was_put_aside_leaves_no_words_behind(
+    crawling: Crawling, hub: HubServer
+) -> None:
+    proposal = hub.proposal(1, name=None, content="Secret trumpet")
+    crawling.push_and_work(hub, hub.activity("Create", proposal))
+    assert kept_words(crawling).count("trumpet") == 1
+    crawling.push_and_work(hub, hub.delete(proposal, hours=1))
+
+    assert "trumpet" not in kept_words(crawling)
+    assert crawling.put_aside() == {}
+
+
+def test_a_create_that_comes_after_its_delete_leaves_no_words_behind(
+    crawling: Crawling, hub: HubServer
+) -> None:
+    proposal = hub.proposal(1, name="Secret trumpet")
+    crawling.push_and_work(hub, hub.delete(proposal, hours=1))
+    crawling.push_and_work(hub, hub.activity("Create", proposal))
+
+    assert "trumpet" not in kept_words(crawling)
+
+
+def test_a_newer_yes_that_waits_outlives_an_older_no(crawling: Crawling, hub: HubServer) -> None:
+    crawling.push_and_work(hub, hub.activity("Create", hub.proposal(1)))
+    private = hub.proposal(1, hours=1, searchableBy=[f"{hub.base}/followers"])
+    again = hub.proposal(1, hours=2, searchableBy=[PUBLIC])
+    updates = [hub.activity("Update", private), hub.activity("Update", again)]
+
+    crawling.push_and_work(hub, *reversed(updates))
+    assert crawling.titles() == ["Bicycle repair 1"]
+
+    for number, document in enumerate(updates):
+        crawling.push(hub, {**document, "id": f"{hub.base}/activities/again-{number}"})
+    crawling.work()
+    assert crawling.titles() == ["Bicycle repair 1"]
+
+
+def test_a_change_of_an_actor_has_nothing_read_anew_that_was_allowed(
+    crawling: Crawling, hub: HubServer
+) -> None:
+    crawling.push_and_work(hub, hub.activity("Create", hub.proposal(1)))
+    hub.asked.clear()
+    member = hub.member("ines", summary="Brakes, gears, tyres")
+    crawling.push_and_work(hub, hub.activity("Update", {"id": member, "type": "Person"}, by=member))
+
+    assert hub.asked == ["/members/ines"]
+
+
+def test_nothing_is_kept_of_what_a_hub_pushes_that_has_not_agreed(
+    crawling: Crawling, hub: HubServer
+) -> None:
+    crawling.push_and_work(
+        hub,
+        hub.activity("Create", hub.proposal(1, name="Secret trumpet")),
+        hub.activity("Create", hub.proposal(2, name=None, content="Secret trumpet")),
+    )
+    crawling.push_and_work(hub, hub.activity("Block", "http://testserver/actor"))
+    assert "trumpet" not in kept_words(crawling)
+
+    crawling.push_and_work(
+        hub,
+        hub.activity("Create", hub.proposal(3, name="Secret trumpet")),
+        hub.activity("Create", hub.proposal(4, purpose="trumpet")),
+    )
+    assert "trumpet" not in kept_words(crawling)
+    assert crawling.put_aside() == {}
 
 
 def test_a_member_who_leaves_takes_its_listings_along(crawling: Crawling, hub: HubServer) -> None:

@@ -13,6 +13,7 @@ from commons.errors import FetchError
 from commons.settings import Settings
 from crawler.authors import Author
 from crawler.backfill import Budget, crawl
+from crawler.kept import PutAside
 from crawler.peers import CrawledPage, Peer
 from marketplace.listings import Listing
 
@@ -234,6 +235,44 @@ def test_a_page_that_fails_now_is_asked_for_again_and_nothing_is_lost(
     assert read(crawling, hub)
     assert crawling.titles() == ["Bicycle repair 1", "Bicycle repair 2"]
     assert pages_asked(hub) == ["/outbox?page=2"]
+
+
+def test_what_cannot_be_had_now_is_asked_for_again_by_itself(
+    crawling: Crawling, hub: HubServer
+) -> None:
+    with HubServer("elsewhere").serving() as other:
+        other.member("open", indexable=True)
+        strange = other.serve(other.proposal(9, name="Strange", member="open"))
+        other.is_down = True
+        ungrouped = hub.proposal(1, audience=None)
+        hub.documents["/members/ines"] = (503, {})
+        hub.publish_outbox([hub.activity("Create", ungrouped), strange["id"]], creates(hub, 2))
+        crawling.follow(hub)
+        assert crawling.titles() == []
+        assert "503" in crawling.put_aside()[ungrouped["id"]]
+
+        crawling.make_due(PutAside)
+        crawling.work()
+        with reading(crawling.engine) as session:
+            assert set(session.scalars(select(PutAside.attempts))) == {1}
+        other.is_down = False
+        hub.member("ines")
+        hub.asked.clear()
+        crawling.make_due(PutAside)
+        crawling.work()
+
+        assert crawling.titles() == ["Bicycle repair 1", "Bicycle repair 2", "Strange"]
+        assert crawling.put_aside() == {}
+        assert pages_asked(hub) == []
+
+
+def test_what_is_wrong_is_not_asked_for_again(crawling: Crawling, hub: HubServer) -> None:
+    untitled = hub.activity("Create", hub.proposal(1, name=None))
+    hub.publish_outbox([untitled, f"{hub.base}/proposals/none"])
+    crawling.follow(hub)
+
+    with reading(crawling.engine) as session:
+        assert list(session.scalars(select(PutAside.due_at))) == [None, None]
 
 
 def test_the_weekly_look_confirms_what_is_there_and_finds_what_is_new(

@@ -1,6 +1,9 @@
 """What hubs push: stored as it came, handled later, and the forged never."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
 from hub_server import ACTIVITY, Crawling, HubServer
@@ -17,11 +20,13 @@ from commons.errors import (
     UnavailableError,
     UnsupportedMediaError,
 )
-from commons.groups import Hub, HubState, Nonce
+from commons.groups import Hub, HubState, KeyAlgorithm, Nonce
 from commons.settings import Settings
-from commons.signatures import Message, generate_ed25519
+from commons.signatures import Message, Verified, generate_ed25519
 from crawler import inbox
-from crawler.inbox import InboxMessage
+from crawler.hub_keys import store_keys, use_nonce
+from crawler.kept import InboxMessage
+from crawler.origins import ActorKey
 from crawler.peers import Peer, PeerState
 from crawler.work import MESSAGE_ATTEMPTS
 from marketplace.consent import ConsentBasis
@@ -150,6 +155,37 @@ def test_a_replayed_message_and_a_repeated_activity_have_one_effect(
     assert crawling.count(InboxMessage) == stored
     crawling.work()
     assert crawling.listing(document["object"]["id"]).revision == 1
+
+
+def test_of_two_uses_of_a_nonce_at_the_same_moment_one_is_refused(engine: Engine) -> None:
+    verified = Verified("https://hub.example/group#key", datetime.now(UTC), "once")
+    ready = threading.Barrier(4)
+
+    def use() -> bool:
+        ready.wait()
+        try:
+            with transaction(engine) as session:
+                use_nonce(session, verified)
+        except UnauthenticatedError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as users:
+        used = [users.submit(use) for _ in range(4)]
+    assert sorted(user.result() for user in used) == [False, False, False, True]
+
+
+def test_a_key_id_stays_with_the_group_that_had_it_first(
+    crawling: Crawling, hub: HubServer
+) -> None:
+    with HubServer("leeds").serving() as other:
+        crawling.follow(other)
+        stolen = ActorKey(hub.key_id, other.actor_uri, KeyAlgorithm.ED25519, "none")
+        with transaction(crawling.engine) as session:
+            store_keys(session, other.name, [stolen])
+
+        crawling.push_and_work(hub, hub.activity("Create", hub.proposal(1)))
+        assert crawling.titles() == ["Bicycle repair 1"]
 
 
 def test_a_rotated_key_is_fetched_once(crawling: Crawling, hub: HubServer) -> None:

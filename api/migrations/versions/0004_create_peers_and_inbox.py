@@ -162,9 +162,14 @@ def _put_aside() -> None:
         sa.Column("reason", sa.String(length=1000), nullable=False),
         sa.Column("at", MOMENT, nullable=False),
         sa.Column("document", sa.Text(), nullable=True),
+        sa.Column("due_at", MOMENT, nullable=True),
+        sa.Column("lease_until", MOMENT, nullable=True),
+        sa.Column("attempts", INTEGER, nullable=False),
+        sa.Column("last_error", sa.String(length=1000), nullable=True),
         sa.ForeignKeyConstraint(["peer_id"], ["peers.id"], name=op.f("fk_put_aside_peer_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_put_aside")),
         sa.UniqueConstraint("peer_id", "uri", name=op.f("uq_put_aside_peer_id_uri")),
     )
     with op.batch_alter_table("put_aside", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_put_aside_author_uri"), ["author_uri"], unique=False)
+        batch_op.create_index(batch_op.f("ix_put_aside_due_at"), ["due_at"], unique=False)
