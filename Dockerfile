@@ -28,9 +28,9 @@ VOLUME /data
 USER localpay
 EXPOSE 8080
 
-# A search goes through routes, database and index, so it tells more than an open port.
+# It asks the database and the index, so it tells more than an open port.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=4 \
-    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/listings?limit=1', timeout=4)"]
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/health', timeout=4)"]
 
 ENTRYPOINT ["localpay"]
 CMD ["serve", "--host", "0.0.0.0"]

@@ -21,10 +21,9 @@ from commons.database import make_engine
 from commons.fetch import Door
 from commons.keys import load_or_create
 from commons.settings import Settings
-from crawler.actor import actor_key_id, service_key_id
+from crawler.actor import VERSION, actor_key_id, service_key_id
 from marketplace.embedded import EmbeddedIndex
 
-VERSION: Final = "0.1.0"
 DESCRIPTION: Final = """\
 LocalPay runs what local currency groups need between groups: a marketplace that anybody may
 search, and a clearing service in which their hubs pay each other and settle by netting.

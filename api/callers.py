@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from sqlalchemy import Engine, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -18,7 +17,6 @@ from commons.errors import ForbiddenError, MalformedError, UnauthenticatedError
 from commons.groups import Hub, HubKey, HubState, KeyAlgorithm
 from commons.signatures import (
     Message,
-    Verified,
     key_id_of,
     load_public_pem,
     required_parts,
@@ -87,7 +85,8 @@ def _authenticate(engine: Engine, message: Message, key_id: str) -> Caller:
         window_seconds=WINDOW_SECONDS,
         nonce_required=True,
     )
-    _spend(engine, verified)
+    with transaction(engine) as session:
+        use_nonce(session, verified)
     if state is not HubState.ADMITTED:
         raise ForbiddenError(f"the hub of {key.group_id!r} is {state}, not admitted")
     return Caller(key.group_id, key_id)
@@ -107,17 +106,6 @@ def _known_key(session: Session, key_id: str) -> tuple[HubKey, HubState, datetim
         msg = "calls are signed with the hub's Ed25519 key"
         raise UnauthenticatedError(msg)
     return key, state, database.now(session)
-
-
-def _spend(engine: Engine, verified: Verified) -> None:
-    try:
-        with transaction(engine) as session:
-            use_nonce(session, verified)
-    except IntegrityError as error:  # the same nonce, in this very moment, elsewhere
-        if database.violated(error) != "pk_nonces":
-            raise
-        msg = "the signature's nonce was used before"
-        raise UnauthenticatedError(msg) from error
 
 
 def _authority(base_url: str, netloc: str) -> str:

@@ -2,13 +2,14 @@
 
 import csv
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import click
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy import select
@@ -22,12 +23,13 @@ from clearing.accounts import Account, AccountKind
 from clearing.audit import audit as audit_ledger
 from clearing.netting import Obligation
 from commons.database import reading, transaction
-from commons.errors import InvalidError
+from commons.errors import InvalidError, MalformedError
 from commons.money import CLEARING_SCALE, format_amount
 
 accounts_app = typer.Typer(help="Group accounts and their limits.")
 
-MOST_PLACES: Final = 8
+COLUMNS: Final = ("debtor", "creditor", "amount")
+STANDARD_INPUT: Final = Path("-")
 _DECIMAL: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,8})?")
 
 
@@ -60,10 +62,6 @@ def show_account(group: GroupId) -> None:
         print_json(account_view(session, accounts.account_of(session, group)).model_dump())
 
 
-def _limit(text: str, option: str) -> int | None:
-    return None if text == "none" else limit_minor(text, option)
-
-
 @accounts_app.command("limits")
 def limits(
     group: GroupId,
@@ -81,25 +79,33 @@ def limits(
     ] = None,
 ) -> None:
     """Set limits of a group's account; those that are not named stay as they are."""
+    pairs = [_pair(text) for text in pair or []]
     with operator_engine() as engine, transaction(engine) as session:
         account = accounts.account_of(session, group)
+        others = [accounts.account_of(session, other).id for other, _ in pairs]
+        # All at once and in the order of ids, as payments do, so that nobody waits in a circle.
+        accounts.lock_accounts(session, [account.id, *others])
         if credit_limit is not None or surplus_limit is not None:
-            accounts.set_limits(
-                session,
-                group,
-                account.credit_limit
-                if credit_limit is None
-                else _limit(credit_limit, "--credit-limit"),
-                account.surplus_limit
-                if surplus_limit is None
-                else _limit(surplus_limit, "--surplus-limit"),
-            )
-        for text in pair or []:
-            other, equals, amount = text.partition("=")
-            if not equals:
-                raise InvalidError("--pair", "must be OTHER=AMOUNT")
-            accounts.set_pair_limit(session, group, other, _limit(amount, "--pair"))
+            credit_minor = _limit(credit_limit, "--credit-limit", account.credit_limit)
+            surplus_minor = _limit(surplus_limit, "--surplus-limit", account.surplus_limit)
+            accounts.set_limits(session, group, credit_minor, surplus_minor)
+        for other, pair_minor in pairs:
+            accounts.set_pair_limit(session, group, other, pair_minor)
         print_json(account_view(session, account).model_dump())
+
+
+def _pair(text: str) -> tuple[str, int | None]:
+    other, equals, amount = text.partition("=")
+    if not equals:
+        raise InvalidError("--pair", "must be OTHER=AMOUNT")
+    return other, _limit(amount, "--pair", None)
+
+
+def _limit(text: str | None, option: str, kept: int | None) -> int | None:
+    """Read a limit: "none" lifts it, and without any word it stays as it is."""
+    if text is None:
+        return kept
+    return None if text == "none" else limit_minor(text, option)
 
 
 def settle(
@@ -191,8 +197,7 @@ def net(
     file: Annotated[
         Path,
         typer.Argument(
-            help='CSV with the header "debtor,creditor,amount"; "-" reads standard input.',
-            allow_dash=True,
+            help='CSV with the header "debtor,creditor,amount"; "-" reads standard input.'
         ),
     ],
 ) -> None:
@@ -226,22 +231,30 @@ def _amount(minor: int, places: int) -> int | str:
 
 def _read_obligations(file: Path) -> tuple[list[Obligation], int]:
     """Read the file; return its obligations in the smallest unit that it uses, and the places."""
-    with click.open_file(str(file), encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines, strict=True)
-        if reader.fieldnames is None or [n.strip() for n in reader.fieldnames] != [
-            "debtor",
-            "creditor",
-            "amount",
-        ]:
-            raise InvalidError("header", 'must be "debtor,creditor,amount"')
+    reader = csv.DictReader(StringIO(_text_of(file), newline=""), strict=True)
+    try:
+        if [name.strip() for name in reader.fieldnames or []] != list(COLUMNS):
+            raise InvalidError("header", f'must be "{",".join(COLUMNS)}"')
         read = [_read_row(row, reader.line_num) for row in reader]
+    except csv.Error as error:
+        raise MalformedError(f"after line {reader.line_num}: {error}") from error
     places = max((max(0, -int(amount.as_tuple().exponent)) for *_, amount in read), default=0)
     return [Obligation(d, c, int(a.scaleb(places))) for d, c, a in read], places
 
 
+def _text_of(file: Path) -> str:
+    try:
+        content = sys.stdin.buffer.read() if file == STANDARD_INPUT else file.read_bytes()
+        return content.decode("utf-8-sig")
+    except OSError as error:
+        raise MalformedError(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise MalformedError(f"{file} is not UTF-8: {error.reason}") from error
+
+
 def _read_row(row: dict[str | None, Any], line: int) -> tuple[str, str, Decimal]:
     cells = [str(cell).strip() for cell in row.values()]
-    if None in row or len(cells) != 3 or not all(cells):  # noqa: PLR2004 (the header's columns)
+    if None in row or len(cells) != len(COLUMNS) or not all(cells):
         raise InvalidError(f"line {line}", "must have a debtor, a creditor and an amount")
     debtor, creditor, amount = cells
     if debtor == creditor:
@@ -257,6 +270,9 @@ def _read_row(row: dict[str | None, Any], line: int) -> tuple[str, str, Decimal]
 def _working(what: str) -> Iterator[Any]:
     """Show on stderr that something long is being done; yield a function that names the step."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=progress_console, transient=True) as progress:
+    nobody_looks = not progress_console.is_terminal
+    with Progress(
+        *columns, console=progress_console, transient=True, disable=nobody_looks
+    ) as progress:
         task = progress.add_task(what)
         yield lambda step: progress.update(task, description=f"{what}: {step}")

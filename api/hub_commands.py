@@ -1,20 +1,22 @@
 """`localpay hub`: the hubs that registered, how they are, and their admission."""
 
+import re
 from typing import Annotated, Final
 
 import typer
 from sqlalchemy import select
 
+from api.routes.accounts import account_view
 from api.routes.hubs import view
 from api.terminal import operator_engine, print_json, print_table
 from clearing import accounts, rates
 from commons.database import reading, transaction
-from commons.errors import NotFoundError
 from commons.groups import Hub, HubKey
-from commons.money import CLEARING_SCALE, format_amount, parse_amount, parse_rate
+from commons.money import CLEARING_SCALE, parse_amount, parse_rate
 from crawler.registration import admit as admit_hub
 
 DEFAULT_LIMIT: Final = "100"
+_ZERO: Final = re.compile(rf"0(\.0{{1,{CLEARING_SCALE}}})?")
 
 app: Final = typer.Typer(help="The hubs: who registered, how they are, who may pay.")
 
@@ -68,25 +70,23 @@ def admit(
     credit_minor = limit_minor(credit_limit, "credit_limit")
     surplus_minor = limit_minor(surplus_limit, "surplus_limit")
     with operator_engine() as engine, transaction(engine) as session:
-        hub = session.get(Hub, group)
-        if hub is None:
-            msg = f"no hub has registered as {group!r}"
-            raise NotFoundError(msg)
-        rate = parse_rate(hub.rate_wanted)
-        admit_hub(session, group)
-        accounts.open_account(session, group, accounts.DEFAULT_UNION, credit_minor, surplus_minor)
-        rates.agree(session, group, rate)
+        hub = admit_hub(session, group)
+        account = accounts.open_account(
+            session, group, credit_limit=credit_minor, surplus_limit=surplus_minor
+        )
+        rates.agree(session, group, parse_rate(hub.rate_wanted))
+        opened = account_view(session, account)
         result = {
             "id": group,
             "state": hub.state,
-            "union": accounts.DEFAULT_UNION,
+            "union": opened.union,
             "rate": hub.rate_wanted,
-            "credit_limit": format_amount(credit_minor, CLEARING_SCALE),
-            "surplus_limit": format_amount(surplus_minor, CLEARING_SCALE),
+            "credit_limit": opened.credit_limit,
+            "surplus_limit": opened.surplus_limit,
         }
     print_json(result)
 
 
 def limit_minor(text: str, field: str) -> int:
     """Read a limit in clearing units into smallest units; unlike an amount it may be zero."""
-    return 0 if text == "0" else parse_amount(text, CLEARING_SCALE, field)
+    return 0 if _ZERO.fullmatch(text) else parse_amount(text, CLEARING_SCALE, field)

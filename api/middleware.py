@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
 from commons import signatures
-from commons.errors import TooLargeError
+from commons.errors import MalformedError, TooLargeError
 from commons.signatures import PrivateKey
 
 MOST_BODY_BYTES: Final = 1024 * 1024
@@ -100,7 +100,7 @@ class SignedAnswers:
 
 
 class Guarded:
-    """Reads no more of a body than is allowed, and lets no unforeseen error out unexplained."""
+    """Lets in no NUL and no body that is too large, and no unforeseen error out unexplained."""
 
     def __init__(self, app: ASGIApp, base_url: str) -> None:
         self.app = app
@@ -110,6 +110,11 @@ class Guarded:
         """Handle one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if "\0" in scope["path"]:  # which no id has, and no database takes
+            await problems.answer(self.base_url, MalformedError("the address holds NUL"))(
+                scope, receive, send
+            )
             return
         announced = Headers(scope=scope).get("content-length", "0")
         if announced.isdecimal() and int(announced[:20]) > MOST_BODY_BYTES:

@@ -1,4 +1,4 @@
-"""What the routes of one running service share, and the sessions that they work in."""
+"""What the routes of one running service share, and the sessions that they read in."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from api.worker import Worker
 from clearing.poster import Poster
-from commons.database import reading, transaction
+from commons.database import reading
 from commons.fetch import Door
 from commons.keys import OwnKeys
 from commons.settings import Settings
@@ -39,18 +39,11 @@ def services_of(request: Request) -> Services:
 Shared = Annotated[Services, Depends(services_of)]
 
 
-def open_session(services: Shared) -> Iterator[Session]:
-    """Yield the one transaction of a route that writes."""
-    with transaction(services.engine) as session:
-        yield session
-
-
 def read_session(services: Shared) -> Iterator[Session]:
     """Yield a session over one snapshot, for a route that reads."""
     with reading(services.engine) as session:
         yield session
 
 
-# "function": the commit comes before the answer leaves, so that a failing one is never a 201.
-Writing = Annotated[Session, Depends(open_session, scope="function")]
+# "function": the session ends before the answer leaves, however slowly that is taken.
 Reading = Annotated[Session, Depends(read_session, scope="function")]

@@ -43,6 +43,8 @@ class OneLineErrors(TyperGroup):
             _end(f"{name}: {first['msg']}", BAD_INPUT, error)
         except OperationalError as error:
             _end(f"the database does not answer: {error.orig}", FAILED, error)
+        except OSError as error:  # a file that is not there, a folder that may not be written
+            _end(str(error), FAILED, error)
 
 
 def _end(sentence: str, code: int, error: Exception) -> None:

@@ -33,6 +33,7 @@ DEFAULT_LIFE: Final = timedelta(days=7)
 SHORTEST_LIFE: Final = timedelta(minutes=1)
 LONGEST_LIFE: Final = timedelta(days=90)
 EXPIRED_AT_ONCE: Final = 500
+_LIFE_RULE: Final = "must be between 1 minute and 90 days from now"
 _MEMBER: Final = re.compile(
     rf"(?P<group>[a-z0-9-]{{1,40}})/(?P<member>[^/\s\x00-\x1f\x7f]{{1,{transfers.MAX_MEMBER}}})"
 )
@@ -60,7 +61,7 @@ class Create:
             "amount": self.amount,
             "unit": self.unit,
             "description": self.description,
-            "expires_at": chain.time_text(self.expires_at) if self.expires_at else "",
+            "expires_at": _moment_text(self.expires_at) if self.expires_at else "",
         }
 
 
@@ -247,7 +248,7 @@ class _Batch:
             return self.moment + DEFAULT_LIFE
         life = call.expires_at - self.moment
         if not SHORTEST_LIFE <= life <= LONGEST_LIFE:
-            raise InvalidError("expires_at", "must be between 1 minute and 90 days from now")
+            raise InvalidError("expires_at", _LIFE_RULE)
         return call.expires_at.astimezone(UTC)
 
     def _refusal(self, transfer: Transfer) -> tuple[str, int] | None:
@@ -346,6 +347,14 @@ def _refused(transfer: Transfer) -> RefusedError | None:
         transfer=str(transfer.id),
         state=str(transfer.state),
     )
+
+
+def _moment_text(moment: datetime) -> str:
+    """Write a moment that a hub sent, which may lie outside the calendar in UTC."""
+    try:
+        return chain.time_text(moment)
+    except OverflowError as error:
+        raise InvalidError("expires_at", _LIFE_RULE) from error
 
 
 def _request_digest(key: bytes, call: Create) -> str:

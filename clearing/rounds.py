@@ -12,7 +12,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, insert, or_, select, 
 from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
 from clearing import chain, netting
-from clearing.accounts import DEFAULT_UNION, Account, Position
+from clearing.accounts import DEFAULT_UNION, Account, Position, Union
 from clearing.ledger import Book, Draft, JournalKind, Line, post
 from clearing.netting import Netting, Obligation
 from commons import database
@@ -117,8 +117,11 @@ def propose(session: Session, union_id: str = DEFAULT_UNION) -> Round:
     """Snapshot what is owed, solve, and reserve every set-off as `given`.
 
     Payments posted after this stand beside the round and cannot undercut it. Raises
-    ConflictError where the union has a proposed round already.
+    ConflictError where the union has a proposed round already, NotFoundError where it has no
+    accounts yet.
     """
+    if session.get(Union, union_id) is None:
+        raise NotFoundError(f"union {union_id!r} has no accounts: no group was admitted yet")
     book = Book.lock_union(session, union_id)
     standing = proposed_now(session, union_id)
     if standing is not None:

@@ -24,7 +24,15 @@ from commons.database import transaction
 from commons.fetch import Door
 from commons.money import parse_rate
 from commons.settings import Settings
-from commons.signatures import Message, PrivateKey, private_pem, sign
+from commons.signatures import (
+    RESPONSE,
+    Message,
+    PrivateKey,
+    decode_multikey,
+    private_pem,
+    sign,
+    verify,
+)
 from crawler import work
 from crawler.actor import actor_key_id
 from crawler.registration import admit
@@ -60,8 +68,12 @@ class Served:
         key_id: str | None = None,
         **said: Any,  # noqa: ANN401 (what `sign` takes)
     ) -> httpx2.Request:
-        """Make a request that the hub signs, a nonce and the time with it unless `said` else."""
-        body = b"" if document is None else json.dumps(document).encode()
+        """Make a request that the hub signs, a nonce and the time with it unless `said` else.
+
+        A document that is bytes is sent as it is.
+        """
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        body = b"" if document is None else body
         headers = [] if document is None else [("Content-Type", media_type)]
         message = Message(method, self.url + path, headers, body)
         told = {"nonce": secrets.token_urlsafe(16), "created": datetime.now(UTC), **said}
@@ -112,6 +124,15 @@ class Served:
             await jobs.run_once(services.engine, todo)
         finally:
             await door.aclose()
+
+
+def verified_by_our_key(service: Served, answer: httpx2.Response) -> bool:
+    described = service.get("/actor").json()["assertionMethod"][0]
+    headers = list(answer.headers.multi_items())
+    message = Message("", "", headers, answer.content, status=answer.status_code)
+    key = decode_multikey(described["publicKeyMultibase"])
+    found = verify(message, key, required=RESPONSE, now=datetime.now(UTC))
+    return bool(found.key_id == described["id"])
 
 
 def keep_keys(settings: Settings) -> None:

@@ -170,11 +170,12 @@ class ClearingMachine(RuleBasedStateMachine):
 
     @rule(one=transfers)
     def expire(self, one: Create) -> None:
-        """Have a transfer's time be over."""
+        """Have a pending transfer's time be over; one that has ended is left as it is."""
         pending = self.model.state[one.id] is TransferState.PENDING
+        still_pending = (Transfer.id == one.id, Transfer.state == TransferState.PENDING)
         with transaction(self.engine) as session:
             past = datetime(2020, 1, 1, tzinfo=UTC)
-            session.execute(update(Transfer).where(Transfer.id == one.id).values(expires_at=past))
+            session.execute(update(Transfer).where(*still_pending).values(expires_at=past))
         with transaction(self.engine) as session:
             assert expire_due(session) == int(pending)
         if pending:

@@ -21,7 +21,8 @@ from typer.testing import CliRunner, Result
 
 from api.commands import app
 from api.migrations import upgrade
-from commons.database import make_engine
+from commons.database import make_engine, transaction
+from commons.groups import Hub, HubState
 from commons.settings import Settings
 from crawler.peers import PeerState
 from marketplace.embedded import EmbeddedIndex
@@ -98,6 +99,18 @@ def test_a_hub_is_admitted_with_account_and_rate(settings: Settings, hub: HubSer
     assert [key["key_id"] for key in shown["keys"]] == [hub.key_id]
     assert "barcelona" in good(settings, "hub", "list")
     assert "already" in refused(settings, "hub", "admit", "barcelona", code=1)
+
+
+def test_a_hub_that_is_admitted_again_keeps_its_limits(settings: Settings, hub: HubServer) -> None:
+    good(settings, "hub", "admit", hub.name, "--credit-limit", "25", "--surplus-limit", "0.00")
+    engine = make_engine(settings.effective_database_url)
+    with transaction(engine) as session:
+        session.get_one(Hub, hub.name).state = HubState.SUSPENDED
+    engine.dispose()
+    admitted = json.loads(good(settings, "hub", "admit", hub.name, "--credit-limit", "99"))
+    assert (admitted["credit_limit"], admitted["surplus_limit"]) == ("25.0000", "0.0000")
+    account = json.loads(good(settings, "account", "show", hub.name))
+    assert account["credit_limit"] == "25.0000"
 
 
 def test_a_bad_limit_admits_nobody(settings: Settings, hub: HubServer) -> None:

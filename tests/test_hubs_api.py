@@ -3,24 +3,15 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import httpx2
 import pytest
 from hub_server import HubServer
-from served import Served, served
+from served import Served, served, verified_by_our_key
 from sqlalchemy import Engine, func, select
 
 from commons.database import reading, transaction
 from commons.groups import Group, Hub, HubKey, HubState, Nonce
 from commons.settings import Settings
-from commons.signatures import (
-    RESPONSE,
-    Message,
-    decode_multikey,
-    generate_ed25519,
-    generate_rsa,
-    public_pem,
-    verify,
-)
+from commons.signatures import generate_ed25519, generate_rsa, public_pem
 
 
 @pytest.fixture
@@ -43,15 +34,6 @@ def count(service: Served, table: type) -> int:
 def admitted(service: Served, hub: HubServer) -> None:
     assert service.register(hub).status_code == 201
     service.admit(hub.name)
-
-
-def verified_by_our_key(service: Served, answer: httpx2.Response) -> bool:
-    described = service.get("/actor").json()["assertionMethod"][0]
-    headers = list(answer.headers.multi_items())
-    message = Message("", "", headers, answer.content, status=answer.status_code)
-    key = decode_multikey(described["publicKeyMultibase"])
-    found = verify(message, key, required=RESPONSE, now=datetime.now(UTC))
-    return bool(found.key_id == described["id"])
 
 
 def test_a_hub_registers_and_waits_for_the_operator(service: Served, hub: HubServer) -> None:

@@ -11,7 +11,7 @@ from api.middleware import MOST_BODY_BYTES
 from commons.database import reading
 from commons.settings import Settings
 from commons.signatures import generate_ed25519
-from crawler.inbox import InboxMessage
+from crawler.kept import InboxMessage
 
 
 @pytest.fixture

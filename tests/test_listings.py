@@ -151,6 +151,14 @@ def test_consent_withdrawn_hides_and_consent_given_again_shows(engine: Engine) -
     assert seen(engine) == ["Bicycle repair"]
 
 
+def test_an_older_no_does_not_hide_a_newer_yes(engine: Engine) -> None:
+    store(engine, replace(DRAFT, updated=WEDNESDAY))
+    store(engine, replace(DRAFT, updated=MONDAY), NO)
+    assert seen(engine) == ["Bicycle repair"]
+    store(engine, replace(DRAFT, updated=WEDNESDAY), NO)
+    assert seen(engine) == []
+
+
 def test_without_consent_nothing_is_stored(engine: Engine) -> None:
     assert store(engine, DRAFT, NO) is Outcome.REFUSED
     with reading(engine) as session:

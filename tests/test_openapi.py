@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
 from served import keep_keys
 
 from api.app import create_app
+from api.routes import accounts, groups, health, hubs, listings, transfers
 from commons.settings import Settings
 
 Json = dict[str, Any]
@@ -110,3 +113,19 @@ def test_every_operation_has_its_own_id_and_all_its_path_parameters(description:
         wanted = {part[1:-1] for part in name.split("/") if part.startswith("{")}
         given = {one["name"] for one in operation.get("parameters", []) if one["in"] == "path"}
         assert given == wanted, name
+
+
+def test_every_example_is_what_its_route_answers() -> None:
+    checked = 0
+    for part in (accounts, groups, health, hubs, listings, transfers):
+        for route in part.router.routes:
+            assert isinstance(route, APIRoute)
+            if route.response_model is None:
+                continue
+            reader: TypeAdapter[Any] = TypeAdapter(route.response_model)
+            for status in route.responses.keys() & {200, 201}:
+                example = route.responses[status]["content"]["application/json"]["example"]
+                seen = reader.validate_python(example)
+                assert reader.dump_python(seen, mode="json") == example, (route.path, status)
+                checked += 1
+    assert checked

@@ -127,8 +127,7 @@ class RoundPart(RoundView):
     parts: list[PartView]
 
 
-def units(minor: int | None) -> str | None:
-    """Write smallest clearing units as a decimal string; None where there is no limit."""
+def _units(minor: int | None) -> str | None:
     return None if minor is None else format_amount(minor, CLEARING_SCALE)
 
 
@@ -145,8 +144,8 @@ def account_view(session: Session, account: Account) -> AccountView:
         balance=format_amount(account.balance, CLEARING_SCALE),
         pending_out=format_amount(account.pending_out, CLEARING_SCALE),
         pending_in=format_amount(account.pending_in, CLEARING_SCALE),
-        credit_limit=units(account.credit_limit),
-        surplus_limit=units(account.surplus_limit),
+        credit_limit=_units(account.credit_limit),
+        surplus_limit=_units(account.surplus_limit),
         status=account.status(),
         version=account.version,
         head=account.head,
@@ -156,7 +155,7 @@ def account_view(session: Session, account: Account) -> AccountView:
                 amount=format_amount(position.amount, CLEARING_SCALE),
                 pending_out=format_amount(position.pending_out, CLEARING_SCALE),
                 given=format_amount(position.given, CLEARING_SCALE),
-                pair_limit=units(position.pair_limit),
+                pair_limit=_units(position.pair_limit),
             )
             for position, name in accounts.positions_of(session, account.id)
         ],
@@ -206,7 +205,7 @@ def list_obligations(caller: Calling, session: Reading) -> ObligationList:
 )
 def list_rounds(_caller: Calling, session: Reading) -> RoundList:
     """List the last rounds with their totals."""
-    return RoundList(rounds=[RoundView(**totals(found)) for found in rounds.latest(session)])
+    return RoundList(rounds=[RoundView(**_totals(found)) for found in rounds.latest(session)])
 
 
 @router.get(
@@ -235,7 +234,7 @@ def get_round(
     """Give a round's totals and what it did to the calling hub's own obligations."""
     found = rounds.find(session, round_id)
     return RoundPart(
-        **totals(found),
+        **_totals(found),
         parts=[
             PartView(
                 debtor=part.debtor,
@@ -248,8 +247,7 @@ def get_round(
     )
 
 
-def totals(found: rounds.Round) -> dict[str, Any]:
-    """Return a round's totals, as its views and the command line print them."""
+def _totals(found: rounds.Round) -> dict[str, Any]:
     return {
         "id": found.id,
         "union": found.union_id,

@@ -1,19 +1,20 @@
 """Transfers over HTTP: a hub makes, accepts, rejects and cancels payments of its members."""
 
 import asyncio
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AwareDatetime, BaseModel, Field
 
+from api import problems
 from api.bodies import StrictBody, body_of, described
 from api.callers import Calling
 from api.services import Reading, Services, Shared
 from clearing import transfers
-from clearing.calls import Call, Create, Move, Outcome, Verb
-from clearing.transfers import Party, TransferState, Unit
+from clearing.calls import Call, Create, Head, Move, Outcome, Verb
+from clearing.transfers import TransferState, Unit, View
 
 router = APIRouter(tags=["Clearing"])
 
@@ -46,42 +47,32 @@ EXAMPLE: Final[dict[str, Any]] = {
     "reason": None,
     "account": {"group": "leeds", "balance": "-4.0000", "version": 7, "head": "5f0c…"},
 }
+REJECT_EXAMPLE: Final = {"reason": "We know no such member."}
+SEEN_EXAMPLE: Final = EXAMPLE | {"account": None}
+ENDED_EXAMPLE: Final = EXAMPLE | {"ended_at": "2026-11-20T10:05:00Z"}
+ANSWERED_EXAMPLE: Final = ENDED_EXAMPLE | {
+    "account": {"group": "gracia", "balance": "3.0416", "version": 5, "head": "a914…"}
+}
+REFUSED_EXAMPLE: Final[dict[str, Any]] = {
+    "reason": "credit_limit",
+    "available": "0.7500",
+    "transfer": EXAMPLE_ID,
+    "state": "refused",
+    "type": "https://localpay.example/problems/refused",
+    "title": "The payment is refused",
+    "status": 409,
+    "detail": "the payment does not fit the credit_limit; available: 0.7500 clearing units",
+}
 
 
-class AccountHead(BaseModel):
-    """The calling hub's account right after the call: its balance and the head of its chain."""
+@dataclass(frozen=True)
+class TransferView(View):
+    """A transfer as its two hubs see it; amounts are decimal strings.
 
-    group: str
-    balance: str
-    version: int
-    head: str
+    `account` is that of the calling hub right after a call that may have changed it.
+    """
 
-
-class TransferView(BaseModel):
-    """A transfer as its two hubs see it; amounts are decimal strings."""
-
-    id: UUID
-    state: TransferState
-    initiator: Party
-    payer: str
-    payee: str
-    amount: str
-    unit: Unit
-    description: str
-    payer_amount: str
-    payer_currency: str
-    payee_amount: str
-    payee_currency: str
-    payer_clearing: str
-    payee_clearing: str
-    residue: str
-    payer_rate: str
-    payee_rate: str
-    created_at: datetime
-    expires_at: datetime
-    ended_at: datetime | None
-    reason: str | None
-    account: AccountHead | None = None
+    account: Head | None = None
 
 
 class TransferPage(BaseModel):
@@ -124,9 +115,7 @@ async def _call(services: Services, call: Call) -> Outcome:
 
 
 def _told(outcome: Outcome) -> TransferView:
-    seen = TransferView.model_validate(outcome.transfer, from_attributes=True)
-    head = AccountHead.model_validate(outcome.account, from_attributes=True)
-    return seen.model_copy(update={"account": head})
+    return TransferView(**vars(outcome.transfer), account=outcome.account)
 
 
 @router.put(
@@ -136,13 +125,17 @@ def _told(outcome: Outcome) -> TransferView:
     responses={
         200: _answer(EXAMPLE, "Made before: the transfer as it stands now."),
         201: _answer(EXAMPLE, "Made; it waits for the other hub."),
+        409: {
+            "description": "Refused at a limit, or the id is known with another body.",
+            "content": {problems.MEDIA_TYPE: {"example": REFUSED_EXAMPLE}},
+        },
     },
     openapi_extra=described(CreateBody, CREATE_EXAMPLE),
 )
 async def put_transfer(
     transfer_id: TransferId,
-    body: Annotated[CreateBody, Depends(body_of(CreateBody))],
     caller: Calling,
+    body: Annotated[CreateBody, Depends(body_of(CreateBody))],
     services: Shared,
     response: Response,
 ) -> TransferView:
@@ -161,7 +154,7 @@ async def put_transfer(
 @router.post(
     "/transfers/{transfer_id}/accept",
     summary="Accept a transfer",
-    responses={200: _answer(EXAMPLE | {"state": "posted"}, "Posted.")},
+    responses={200: _answer(ANSWERED_EXAMPLE | {"state": "posted"}, "Posted.")},
 )
 async def accept_transfer(
     transfer_id: TransferId, caller: Calling, services: Shared
@@ -173,13 +166,15 @@ async def accept_transfer(
 @router.post(
     "/transfers/{transfer_id}/reject",
     summary="Reject a transfer",
-    responses={200: _answer(EXAMPLE | {"state": "rejected"}, "Rejected.")},
-    openapi_extra=described(RejectBody, {"reason": "We know no such member."}),
+    responses={
+        200: _answer(ANSWERED_EXAMPLE | {"state": "rejected"} | REJECT_EXAMPLE, "Rejected.")
+    },
+    openapi_extra=described(RejectBody, REJECT_EXAMPLE),
 )
 async def reject_transfer(
     transfer_id: TransferId,
-    body: Annotated[RejectBody, Depends(body_of(RejectBody))],
     caller: Calling,
+    body: Annotated[RejectBody, Depends(body_of(RejectBody))],
     services: Shared,
 ) -> TransferView:
     """Reject as the hub that did not make the transfer; what it reserved is free again."""
@@ -190,7 +185,7 @@ async def reject_transfer(
 @router.post(
     "/transfers/{transfer_id}/cancel",
     summary="Cancel a transfer",
-    responses={200: _answer(EXAMPLE | {"state": "cancelled"}, "Cancelled.")},
+    responses={200: _answer(ENDED_EXAMPLE | {"state": "cancelled"}, "Cancelled.")},
 )
 async def cancel_transfer(
     transfer_id: TransferId, caller: Calling, services: Shared
@@ -203,7 +198,7 @@ async def cancel_transfer(
     "/transfers",
     summary="A hub's transfers",
     responses={
-        200: _answer({"transfers": [EXAMPLE], "cursor": None}, "A page, newest first."),
+        200: _answer({"transfers": [SEEN_EXAMPLE], "cursor": None}, "A page, newest first."),
     },
 )
 def list_transfers(
@@ -215,16 +210,14 @@ def list_transfers(
 ) -> TransferPage:
     """List the calling hub's transfers, as payer or payee."""
     found, more = transfers.search(session, caller.group_id, state, limit, cursor)
-    views = [TransferView.model_validate(view, from_attributes=True) for view in found]
-    return TransferPage(transfers=views, cursor=more)
+    return TransferPage(transfers=[TransferView(**vars(view)) for view in found], cursor=more)
 
 
 @router.get(
     "/transfers/{transfer_id}",
     summary="One transfer",
-    responses={200: _answer(EXAMPLE, "The transfer.")},
+    responses={200: _answer(SEEN_EXAMPLE, "The transfer.")},
 )
 def get_transfer(transfer_id: TransferId, caller: Calling, session: Reading) -> TransferView:
     """Give one of the calling hub's transfers."""
-    found = transfers.find(session, transfer_id, caller.group_id)
-    return TransferView.model_validate(found, from_attributes=True)
+    return TransferView(**vars(transfers.find(session, transfer_id, caller.group_id)))

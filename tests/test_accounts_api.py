@@ -1,0 +1,148 @@
+"""Accounts, obligations and rounds over HTTP: each hub sees its own part and no more."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from hub_server import HubServer, Json
+from paying_world import World, open_doors, payment, problem
+from served import verified_by_our_key
+from sqlalchemy import Engine
+
+from clearing import rounds
+from clearing.accounts import set_limits, set_pair_limit
+from commons.database import transaction
+from commons.settings import Settings
+
+
+@pytest.fixture
+def world(settings: Settings, engine: Engine) -> Iterator[World]:
+    yield from open_doors(settings, engine)
+
+
+@pytest.fixture
+def embedded(settings: Settings, sqlite_engine: Engine) -> Iterator[World]:
+    yield from open_doors(settings, sqlite_engine)
+
+
+def pay(world: World, payer: HubServer, payee: HubServer, amount: str) -> None:
+    names = {"payer": f"{payer.name}/ines", "payee": f"{payee.name}/moss"}
+    made = world.put(payer, payment(amount) | names)
+    assert made.status_code == 201, made.text
+    assert world.move(payee, made.json()["id"], "accept").status_code == 200
+
+
+def pay_in_a_circle(world: World) -> None:
+    """Have barcelona owe leeds 8, leeds owe ghent 9, ghent owe barcelona 7."""
+    pay(world, world.barcelona, world.leeds, "8")
+    pay(world, world.leeds, world.ghent, "9")
+    pay(world, world.ghent, world.barcelona, "7")
+
+
+def get(world: World, hub: HubServer, path: str) -> Json:
+    answer = world.service.call(hub, "GET", path)
+    assert answer.status_code == 200, answer.text
+    assert verified_by_our_key(world.service, answer)
+    found: Json = answer.json()
+    return found
+
+
+def pairs(rows: list[Json]) -> set[tuple[str, str]]:
+    return {(row["debtor"], row["creditor"]) for row in rows}
+
+
+def test_an_account_tells_balance_limits_and_positions(world: World) -> None:
+    with transaction(world.engine) as session:
+        set_limits(session, "barcelona", 10 * 10_000, None)
+        set_pair_limit(session, "barcelona", "leeds", 9 * 10_000)
+    pay(world, world.barcelona, world.leeds, "2.50")
+    assert world.put(world.barcelona, payment("4")).status_code == 201
+    account = get(world, world.barcelona, "/accounts/barcelona")
+    assert account.pop("version") == 1
+    assert len(account.pop("head")) == 64
+    assert account == {
+        "group": "barcelona",
+        "union": "main",
+        "balance": "-2.5000",
+        "pending_out": "4.0000",
+        "pending_in": "0.0000",
+        "credit_limit": "10.0000",
+        "surplus_limit": None,
+        "status": "alert",
+        "positions": [
+            {
+                "counterparty": "leeds",
+                "amount": "-2.5000",
+                "pending_out": "4.0000",
+                "given": "0.0000",
+                "pair_limit": "9.0000",
+            }
+        ],
+    }
+    other = get(world, world.leeds, "/accounts/leeds")
+    assert (other["balance"], other["pending_in"]) == ("2.5000", "4.0000")
+
+
+def test_nobody_sees_the_account_of_another(embedded: World) -> None:
+    told = [
+        problem(embedded.service.call(embedded.leeds, "GET", path), 404, "not-found")
+        for path in ("/accounts/barcelona", "/accounts/nobody", "/accounts/residue%2Fleeds")
+    ]
+    assert told[0] == told[1]
+
+
+def test_a_hub_sees_the_obligations_of_its_own_group_only(world: World) -> None:
+    pay_in_a_circle(world)
+    expected = {
+        "barcelona": {("barcelona", "leeds"), ("ghent", "barcelona")},
+        "leeds": {("barcelona", "leeds"), ("leeds", "ghent")},
+        "ghent": {("leeds", "ghent"), ("ghent", "barcelona")},
+    }
+    for hub in (world.barcelona, world.leeds, world.ghent):
+        found = get(world, hub, "/obligations")["obligations"]
+        assert pairs(found) == expected[hub.name]
+    assert {"debtor": "leeds", "creditor": "ghent", "amount": "9.0000"} in found
+
+
+def test_of_a_round_a_hub_sees_the_totals_and_its_own_part(world: World) -> None:
+    pay_in_a_circle(world)
+    assert get(world, world.leeds, "/rounds") == {"rounds": []}
+    with transaction(world.engine) as session:
+        round_id = rounds.propose(session).id
+    assert get(world, world.leeds, f"/rounds/{round_id}")["state"] == "proposed"
+    position = get(world, world.leeds, "/accounts/leeds")["positions"][0]
+    assert (position["counterparty"], position["given"]) == ("barcelona", "7.0000")
+    with transaction(world.engine) as session:
+        rounds.commit(session, round_id)
+    listed = get(world, world.leeds, "/rounds")["rounds"]
+    seen = get(world, world.leeds, f"/rounds/{round_id}")
+    parts = seen.pop("parts")
+    assert listed == [seen]
+    told = [seen[name] for name in ("state", "obligations_total", "net_internal_debt", "cleared")]
+    assert told == ["committed", "24.0000", "2.0000", "21.0000"]
+    assert parts == [
+        part("barcelona", "leeds", "8.0000"),
+        part("leeds", "ghent", "9.0000"),
+    ]
+    left = get(world, world.barcelona, "/obligations")["obligations"]
+    assert left == [{"debtor": "barcelona", "creditor": "leeds", "amount": "1.0000"}]
+
+
+def part(debtor: str, creditor: str, obligation: str) -> Json:
+    owed = {"debtor": debtor, "creditor": creditor, "obligation": obligation}
+    return {**owed, "set_off": "7.0000"}
+
+
+def test_what_is_unsigned_or_replayed_is_not_answered(embedded: World) -> None:
+    for path in ("/accounts/leeds", "/obligations", "/rounds", f"/rounds/{uuid.uuid4()}"):
+        problem(embedded.service.get(path), 401, "unauthenticated")
+        request = embedded.service.request(embedded.leeds, "GET", path)
+        assert embedded.service.client.send(request).status_code in {200, 404}
+        problem(embedded.service.client.send(request), 401, "unauthenticated")
+
+
+def test_a_round_that_there_is_not_is_told(embedded: World) -> None:
+    service, hub = embedded.service, embedded.leeds
+    problem(service.call(hub, "GET", f"/rounds/{uuid.uuid4()}"), 404, "not-found")
+    told = problem(service.call(hub, "GET", "/rounds/last"), 422, "invalid")
+    assert told["field"] == "round_id"
