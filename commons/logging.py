@@ -21,8 +21,8 @@ def configure(settings: Settings) -> None:
             else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[settings.log_level.upper()]
+            logging.getLevelNamesMapping()[settings.log_level]
         ),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    logging.basicConfig(level=settings.log_level.upper(), stream=sys.stderr, format="%(message)s")
+    logging.basicConfig(level=settings.log_level, stream=sys.stderr, format="%(message)s")

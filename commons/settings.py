@@ -1,6 +1,7 @@
 """The settings, read once from `LOCALPAY_…` variables and passed to whoever needs them."""
 
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -32,7 +33,9 @@ class Settings(BaseSettings):
         description="Development only: let the crawler reach http and this machine's own "
         "addresses. Warns at start.",
     )
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="DEBUG, INFO, WARNING or ERROR."
+    )
     log_json: bool = Field(default=False, description="Log JSON lines instead of text.")
 
     @field_validator("base_url")
@@ -46,6 +49,14 @@ class Settings(BaseSettings):
             msg = "must have no path, query or fragment"
             raise ValueError(msg)
         return f"{parts.scheme}://{parts.netloc}"
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_url_is_known(cls, value: str) -> str:
+        if value and not value.startswith(("sqlite:///", "postgresql+psycopg2://")):
+            msg = "must begin with postgresql+psycopg2:// or sqlite:///"
+            raise ValueError(msg)
+        return value
 
     @property
     def effective_database_url(self) -> str:

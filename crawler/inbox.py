@@ -26,7 +26,7 @@ from commons.json_reading import read_json
 from commons.key_formats import load_public_pem
 from commons.signatures import Message, Verified, key_id_of, required_parts, verify
 from crawler.hub_keys import store_keys, use_nonce
-from crawler.kept import InboxMessage
+from crawler.kept import InboxMessage, forget_handled
 from crawler.origins import fetch_actor
 from crawler.peers import Peer, heard
 from crawler.terms import Activity, Document, activity, first_id, objects, same_origin, types
@@ -34,6 +34,7 @@ from crawler.terms import Activity, Document, activity, first_id, objects, same_
 BODY_MAX_BYTES: Final = 1024 * 1024
 BACKLOG_MAX: Final = 10_000
 BACKLOG_RETRY_SECONDS: Final = 60
+HANDLED_KEPT: Final = timedelta(days=7)
 KEYS_AGAIN: Final = timedelta(minutes=10)
 _NESTED_MOST: Final = 3
 
@@ -65,8 +66,9 @@ async def receive(engine: Engine, door: Door, message: Message) -> None:
 
     Raises TooLargeError, UnsupportedMediaError, MalformedError, UnauthenticatedError for a
     missing or wrong signature, ForbiddenError for an actor that the signer may not speak for or
-    a suspended hub, UnavailableError where a new key cannot be fetched, and TooManyError where
-    the hub's backlog is full. The same activity again is taken and has no further effect.
+    a hub that is not admitted, UnavailableError where a new key cannot be fetched, and
+    TooManyError where the hub's backlog is full. The same activity again is taken and has no
+    further effect.
     """
     if len(message.body) > BODY_MAX_BYTES:
         raise TooLargeError(f"an activity has at most {BODY_MAX_BYTES} bytes")
@@ -106,8 +108,8 @@ def _signer(engine: Engine, key_id: str) -> _Signer:
         ).first()
         if row is None:
             raise UnauthenticatedError("the signing key is not of a hub that is registered here")
-        if row.state is HubState.SUSPENDED:
-            raise ForbiddenError("this hub is suspended")
+        if row.state is not HubState.ADMITTED:
+            raise ForbiddenError(f"this hub is {row.state}, not admitted")
         peer = row.Peer
         return _Signer(
             peer.id, peer.group_id, peer.actor_uri, row.public_key_pem, peer.keys_fetched_at
@@ -165,6 +167,7 @@ def _store(engine: Engine, pushed: _Pushed) -> None:
                 return
             _check_backlog(session, signer.peer_id)
             moment = now(session)
+            forget_handled(session, signer.peer_id, moment - HANDLED_KEPT)
             session.add(
                 InboxMessage(
                     peer_id=signer.peer_id,

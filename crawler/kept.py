@@ -6,6 +6,7 @@ word, and is judged when its turn comes.
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -22,6 +23,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from commons.database import Base, now
 from commons.jobs import Scheduled
+
+FORGOTTEN_AT_ONCE: Final = 100
 
 
 class InboxMessage(Scheduled, Base):
@@ -113,6 +116,24 @@ def forget_hub(session: Session, peer_id: int) -> None:
     """Drop what was kept of all that a hub sent."""
     _empty(session, InboxMessage.peer_id == peer_id, InboxMessage.due_at.is_(None))
     session.execute(delete(PutAside).where(PutAside.peer_id == peer_id))
+
+
+def forget_handled(session: Session, peer_id: int, before: datetime) -> None:
+    """Drop what a hub pushed that long ago and what has been handled: it could say a door.
+
+    A better reader could read it again until then, and reads the outbox anew from then on.
+    """
+    old = (
+        select(InboxMessage.id)
+        .where(
+            InboxMessage.peer_id == peer_id,
+            InboxMessage.due_at.is_(None),
+            InboxMessage.body.is_not(None),
+            InboxMessage.received_at < before,
+        )
+        .limit(FORGOTTEN_AT_ONCE)
+    )
+    _empty(session, InboxMessage.id.in_(old))
 
 
 def forget_message(session: Session, message_id: int) -> None:

@@ -131,7 +131,7 @@ def _store(
 ) -> tuple[Hub, bool]:
     with transaction(engine) as session:
         use_nonce(session, verified)
-        currency = _currency(session, wanted.currency)
+        currency = _currency(session, wanted.currency, actor)
         hub, is_new = _hub(session, wanted, actor, currency)
         store_keys(session, hub.group_id, actor.keys)
         _consent(session, message, wanted, actor, hub)
@@ -141,7 +141,12 @@ def _store(
     return hub, is_new
 
 
-def _currency(session: Session, wanted: Mapping[str, Any]) -> Currency:
+def _currency(session: Session, wanted: Mapping[str, Any], actor: Actor) -> Currency:
+    """Return the currency, adding it where it is new.
+
+    A local currency is described by its own hub, so that nobody takes its address first; others,
+    such as the hour or the euro, are shared by groups that may each call them as they like.
+    """
     told = {
         "uri": wanted["uri"],
         "code": wanted["code"],
@@ -151,10 +156,13 @@ def _currency(session: Session, wanted: Mapping[str, Any]) -> Currency:
     }
     currency = session.scalar(select(Currency).where(Currency.uri == told["uri"]))
     if currency is None:
+        if told["kind"] is CurrencyKind.LOCAL and not same_origin(told["uri"], actor.id):
+            raise InvalidError("currency.uri", "must be of the actor's origin for a local currency")
         currency = Currency(**told)
         session.add(currency)
         session.flush()
-    different = [field for field, value in told.items() if getattr(currency, field) != value]
+    fixed = told if told["kind"] is CurrencyKind.LOCAL else ("scale", "kind")
+    different = [field for field in fixed if getattr(currency, field) != told[field]]
     if different:
         raise ConflictError(f"this currency is known with another {different[0]}")
     return currency
@@ -198,6 +206,10 @@ def _registered_again(
     hub = session.scalars(select(Hub).where(Hub.group_id == group.id)).one()
     if hub.state is HubState.SUSPENDED:
         raise ForbiddenError("this hub is suspended")
+    rate = wanted.currency["rate"]
+    if hub.state is HubState.ADMITTED and hub.rate_wanted != rate:
+        raise ConflictError(f"the rate {hub.rate_wanted} is agreed; the operator may agree another")
+    hub.rate_wanted = rate
     hub.inbox_uri, hub.outbox_uri = actor.inbox, actor.outbox
     describe(group, actor)
     return hub

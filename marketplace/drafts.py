@@ -6,6 +6,7 @@ import math
 import re
 import unicodedata
 from base64 import b32encode
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -24,8 +25,12 @@ LONGEST_NAME: Final = 200
 MOST_BODY_BYTES: Final = 64 * 1024
 MOST_RAW_BYTES: Final = 1024 * 1024
 MOST_VALUES: Final = 50
+DEEPEST_TAGS: Final = 100
 TAGS: Final = {"p", "br", "a", "ul", "ol", "li", "b", "i", "em", "strong", "code"}
 _ID_LETTERS: Final = 13
+_TAG: Final = re.compile(r"<(/?)([a-z][a-z0-9]*)")
+# Tags without content, and those that close themselves where the next of their kind begins.
+_NEVER_NESTED: Final = {"area", "br", "col", "dd", "dt", "hr", "img", "input", "li", "p", "wbr"}
 _BREAKING: Final = re.compile(r"</?(?:p|br|ul|ol|li)\b")
 
 
@@ -184,16 +189,35 @@ def _language(tag: str | None) -> str | None:
 def _sanitised(body: str) -> str:
     """Return the allowed subset of HTML in `body`, of which 64 KiB are read.
 
-    Cut before it is sanitised, since the sanitiser takes quadratic time on nested tags.
+    Cut, and refused where tags nest too deep, before it is sanitised, since the sanitiser takes
+    quadratic time on nested tags.
     """
     _check_characters("body", body)
     if len(body.encode()) > MOST_RAW_BYTES:
         msg = "body: must have at most 1 MiB"
         raise TooLargeError(msg, field="body", rule="must have at most 1 MiB")
     cut = body.encode()[:MOST_BODY_BYTES].decode(errors="ignore")
+    _check_depth(cut)
     return nh3.clean(
         unicodedata.normalize("NFC", cut),
         tags=TAGS,
         attributes={"a": {"href"}},
         url_schemes={"http", "https", "mailto"},
     )
+
+
+def _check_depth(body: str) -> None:
+    """Refuse tags inside tags inside tags, whose reading takes quadratic time.
+
+    A closing tag counts only if its own kind is open, so that strangers in between hide nothing.
+    """
+    opened: Counter[str] = Counter()
+    for closing, name in _TAG.findall(body.lower()):
+        if name in _NEVER_NESTED:
+            continue
+        if not closing:
+            opened[name] += 1
+        elif opened[name]:
+            opened[name] -= 1
+        if opened.total() > DEEPEST_TAGS:
+            raise InvalidError("body", f"may nest tags {DEEPEST_TAGS} deep at most")

@@ -101,7 +101,7 @@ def test_an_address_of_too_many_bytes_stops_nothing(crawling: Crawling, evil: Hu
 def test_what_a_hub_sends_is_sanitised_before_anything_is_locked(
     crawling: Crawling, evil: HubServer
 ) -> None:
-    slow = evil.proposal(1, content="<div>" * 13_000)
+    slow = evil.proposal(1, content="<p>word</p>" * 5_000)
 
     arrived = crawling.run(
         lambda door: prepare(crawling.engine, door, slow, evil.actor_uri, {slow["attributedTo"]})
@@ -110,12 +110,53 @@ def test_what_a_hub_sends_is_sanitised_before_anything_is_locked(
     assert [type(arrival.found.draft) for arrival in arrived if arrival.found] == [CheckedDraft]
 
 
+@pytest.mark.parametrize("deep", ["<div>" * 13_000, "<ul><li>" * 8_000, "<div></b>" * 7_000])
+def test_tags_nested_without_end_are_put_aside_and_the_rest_goes_on(
+    crawling: Crawling, evil: HubServer, deep: str
+) -> None:
+    bad, good = evil.proposal(1, content=deep), evil.proposal(2)
+    evil.publish_outbox([evil.activity("Create", bad), evil.activity("Create", good)])
+
+    crawling.follow(evil)
+
+    assert crawling.titles() == [good["name"]]
+    assert "100 deep" in crawling.put_aside()[bad["id"]]
+
+
+def test_nobody_registers_the_address_of_another_hubs_currency(
+    service: Served, honest: HubServer, evil: HubServer
+) -> None:
+    wanted = evil.registration()
+    wanted["currency"]["uri"] = honest.registration()["currency"]["uri"]
+    wanted["currency"]["kind"] = "local"
+
+    answer = service.call(evil, "POST", "/hubs", wanted)
+
+    assert (answer.status_code, answer.json()["field"]) == (422, "currency.uri")
+    assert service.register(honest).status_code == 201
+
+
+def test_another_rate_is_taken_until_one_is_agreed(service: Served, honest: HubServer) -> None:
+    service.register(honest)
+    wanted = honest.registration()
+    wanted["currency"]["rate"] = "2/7"
+    assert service.call(honest, "POST", "/hubs", wanted).status_code == 200
+    service.admit(honest.name)
+    assert service.call(honest, "POST", "/hubs", wanted).status_code == 200
+
+    wanted["currency"]["rate"] = "99/1"
+    answer = service.call(honest, "POST", "/hubs", wanted)
+
+    assert (answer.status_code, "2/7" in answer.json()["detail"]) == (409, True)
+
+
 def test_addresses_of_too_many_bytes_are_refused(service: Served, evil: HubServer) -> None:
     wanted = evil.registration()
     wanted["currency"]["uri"] = long_uri(evil)
     assert service.call(evil, "POST", "/hubs", wanted).status_code == 422
 
     service.register(evil)
+    service.admit(evil.name)
     activity = evil.activity("Create", evil.proposal(1), id=long_uri(evil))
     assert service.push(evil, activity).status_code == 400
 

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hub_server import ACTIVITY, Crawling, HubServer
@@ -114,12 +114,32 @@ def test_no_hub_speaks_for_another(crawling: Crawling, hub: HubServer) -> None:
         refused(crawling, hub.signed(crawling.settings, mixed), ForbiddenError)
 
 
-def test_a_suspended_hub_is_refused(crawling: Crawling, hub: HubServer) -> None:
+@pytest.mark.parametrize("state", [HubState.REGISTERED, HubState.SUSPENDED])
+def test_a_hub_that_is_not_admitted_is_refused(
+    crawling: Crawling, hub: HubServer, state: HubState
+) -> None:
     with transaction(crawling.engine) as session:
-        session.execute(update(Hub).values(state=HubState.SUSPENDED))
+        session.execute(update(Hub).values(state=state))
 
     document = hub.activity("Create", hub.proposal(1))
     refused(crawling, hub.signed(crawling.settings, document), ForbiddenError)
+
+
+def test_what_was_handled_a_week_ago_is_forgotten(crawling: Crawling, hub: HubServer) -> None:
+    first = hub.activity("Create", hub.proposal(1))
+    crawling.push_and_work(hub, first)
+    with transaction(crawling.engine) as session:
+        long_ago = datetime.now(UTC) - inbox.HANDLED_KEPT - timedelta(seconds=1)
+        session.execute(update(InboxMessage).values(received_at=long_ago))
+
+    crawling.push(hub, hub.activity("Create", hub.proposal(2)))
+
+    with reading(crawling.engine) as session:
+        bodies = session.scalars(select(InboxMessage.body).order_by(InboxMessage.id)).all()
+    assert [body is None for body in bodies] == [*(True for _ in bodies[:-1]), False]
+    stored = crawling.count(InboxMessage)
+    crawling.push(hub, first)  # that it came stays known
+    assert crawling.count(InboxMessage) == stored
 
 
 def test_a_full_backlog_is_refused_for_that_hub_alone(

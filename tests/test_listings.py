@@ -295,7 +295,7 @@ def test_ten_megabytes_of_text_are_too_large() -> None:
 
 
 def test_a_long_body_is_cut_before_it_is_sanitised() -> None:
-    kept = check(replace(DRAFT, body="<div>" * 100_000 + "é" * 100)).body
+    kept = check(replace(DRAFT, body="é" * 100_000)).body
     assert len(kept.encode()) <= 64 * 1024
 
 

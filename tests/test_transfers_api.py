@@ -253,6 +253,7 @@ def test_answers_are_signed_and_so_are_refusals(embedded: World) -> None:
         ({"description": 7}, "description"),
         ({"expires_at": "tomorrow"}, "expires_at"),
         ({"expires_at": 1_900_000_000}, "expires_at"),
+        ({"expires_at": "1900000000"}, "expires_at"),
         ({"expires_at": "2030-01-01T00:00:00"}, "expires_at"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
         ({"expires_at": "9999-12-31T23:59:59-14:00"}, "expires_at"),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Response
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
 from api import problems
 from api.bodies import StrictBody, body_of, described
@@ -82,6 +82,13 @@ class TransferPage(BaseModel):
     cursor: str | None
 
 
+def _iso_8601(value: object) -> object:
+    """Refuse a number of seconds in a string, which would be read as a moment in 1970."""
+    if not isinstance(value, str) or "-" not in value[1:]:
+        raise ValueError("must be a moment such as 2026-12-01T00:00:00Z")
+    return value
+
+
 class CreateBody(StrictBody):
     """A payment; `unit` says in whose money `amount` is written."""
 
@@ -90,7 +97,9 @@ class CreateBody(StrictBody):
     amount: str = Field(max_length=40)
     unit: Unit = Field(default=Unit.PAYEE, strict=False)
     description: str = Field(default="", max_length=transfers.MAX_DESCRIPTION)
-    expires_at: AwareDatetime | None = None
+    expires_at: Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_iso_8601)] | None = (
+        None
+    )
 
 
 class RejectBody(StrictBody):
