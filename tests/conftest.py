@@ -1,5 +1,6 @@
 """Fixtures of all tests: the test vectors, settings, and a fresh migrated database each."""
 
+import logging
 import os
 import shutil
 import uuid
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings as hypothesis_settings
 from postgres import PostgresMissingError, ensure, running_server
 from sqlalchemy import Engine, create_engine, make_url, text
@@ -17,6 +19,9 @@ from commons.database import make_engine
 from commons.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Access lines between pytest's own would hide what matters.
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
 # The same examples each time: a red test is about the change at hand.
 hypothesis_settings.register_profile("ci", derandomize=True, deadline=None)
