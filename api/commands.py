@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 import uvicorn
 from rich.console import Console
+from rich.progress import Progress
 
 from api import clearing_commands, hub_commands, migrations
 from api.app import create_app, make_services
@@ -20,8 +21,10 @@ from api.terminal import (
     progress_console,
 )
 from commons import logging
+from commons.database import reading
 from commons.settings import Settings
 from marketplace.embedded import EmbeddedIndex
+from marketplace.listings import last_revision
 from marketplace.query import Hit, read_query
 
 app: Final = typer.Typer(
@@ -135,8 +138,10 @@ def reindex() -> None:
     """Build the index anew beside the one in use, then swap; prints how many changes it read."""
     settings = prepared(Settings())
     index = EmbeddedIndex(settings.data_dir / "index")
-    with operator_engine() as engine, progress_console.status("building the index …"):
-        count = index.rebuild(engine)
+    with operator_engine() as engine, Progress(console=progress_console) as progress:
+        with reading(engine) as session:
+            task = progress.add_task("building the index", total=last_revision(session))
+        count = index.rebuild(engine, lambda revision: progress.update(task, completed=revision))
     index.close()
     sys.stdout.write(f"{count}\n")
 

@@ -1,6 +1,6 @@
 """What an index of listings is: a projection of their table, ordered by revision."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -77,8 +77,11 @@ class Index(Projection, Protocol):
     def outdated(self) -> bool:
         """Tell whether what is held was built to another plan, so that it must be rebuilt."""
 
-    def rebuild(self, engine: Engine) -> int:
-        """Build anew beside what is held, then swap; searches go on. Returns the changes."""
+    def rebuild(self, engine: Engine, tick: Callable[[int], None] = lambda _revision: None) -> int:
+        """Build anew beside what is held, then swap; searches go on. Returns the changes.
+
+        `tick` is told each revision that is reached.
+        """
 
     def close(self) -> None:
         """Give back what is held open."""
@@ -97,8 +100,16 @@ def catch_up(engine: Engine, index: Index, batch: int = BATCH) -> int:
     return index.rebuild(engine) if ahead else read_on(engine, index, batch)
 
 
-def read_on(engine: Engine, projection: Projection, batch: int = BATCH) -> int:
-    """Read changes on from where a projection stands until there are none; return how many."""
+def read_on(
+    engine: Engine,
+    projection: Projection,
+    batch: int = BATCH,
+    tick: Callable[[int], None] = lambda _revision: None,
+) -> int:
+    """Read changes on from where a projection stands until there are none; return how many.
+
+    `tick` is told the revision reached after each batch.
+    """
     count = 0
     while True:
         since = projection.revision()
@@ -108,6 +119,7 @@ def read_on(engine: Engine, projection: Projection, batch: int = BATCH) -> int:
             return count
         projection.apply(changes, since=since, revision=changes[-1].revision)
         count += len(changes)
+        tick(changes[-1].revision)
 
 
 def read_changes(session: Session, since: int, limit: int = BATCH) -> list[Change]:

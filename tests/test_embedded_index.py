@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from commons.database import reading
 from commons.errors import UnavailableError
 from marketplace.embedded import EmbeddedIndex
-from marketplace.index import catch_up, read_changes
+from marketplace.index import catch_up, read_changes, read_on
 from marketplace.query import Query
 
 
@@ -91,6 +91,18 @@ def test_another_process_reads_what_is_committed_and_cannot_write(
     assert catch_up(database, reader) == 1
     assert found(writer, q="bread") == {"a", "b", "c", "d"}
     reader.close()
+
+
+def test_reading_on_tells_how_far_it_has_come(database: Engine, tmp_path: Path) -> None:
+    for name in "abcde":
+        publish(database, draft(name, "Bread"))
+    index, told = EmbeddedIndex(tmp_path / "index"), list[int]()
+
+    read_on(database, index, batch=2, tick=told.append)
+
+    assert told == [2, 4, 5]
+    assert found(index) == set("abcde")
+    index.close()
 
 
 def test_an_index_of_another_version_answers_again_once_it_is_rebuilt(

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -71,16 +71,17 @@ class EmbeddedIndex:
         name = self._current_name()
         return name is not None and not name.startswith(_PREFIX)
 
-    def rebuild(self, engine: Engine) -> int:
+    def rebuild(self, engine: Engine, tick: Callable[[int], None] = lambda _revision: None) -> int:
         """Fill a new generation from the listings and switch to it; return the changes read.
 
-        Changes that the old one takes meanwhile are not lost: the new one knows its own
-        revision, and reads on from there. UnavailableError while another rebuild runs.
+        `tick` is told each revision that is reached. Changes that the old one takes meanwhile
+        are not lost: the new one knows its own revision, and reads on from there.
+        UnavailableError while another rebuild runs.
         """
         with self._rebuilding():
             generation = Generation.create(self._new_path())
             try:
-                count = read_on(engine, generation)
+                count = read_on(engine, generation, tick=tick)
             except BaseException:
                 generation.close()
                 shutil.rmtree(generation.path)
