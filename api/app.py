@@ -12,8 +12,21 @@ from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
 
 from api import problems
+from api.caching import HeadAsGet
 from api.middleware import Guarded, SignedAnswers, Watched
-from api.routes import accounts, activitypub, groups, health, hubs, listings, pages, transfers
+from api.routes import (
+    accounts,
+    activitypub,
+    feeds,
+    groups,
+    health,
+    hubs,
+    listings,
+    pages,
+    suggestions,
+    transfers,
+)
+from api.routes import map as listings_map
 from api.services import Services
 from api.worker import Worker
 from clearing.poster import Poster
@@ -22,7 +35,7 @@ from commons.fetch import Door
 from commons.keys import load_or_create
 from commons.settings import Settings
 from crawler.actor import VERSION, actor_key_id, service_key_id
-from marketplace.embedded import EmbeddedIndex
+from marketplace.indexes import open_index
 
 DESCRIPTION: Final = """\
 LocalPay runs what local currency groups need between groups: a marketplace that anybody may
@@ -32,6 +45,20 @@ Hubs sign each call by RFC 9421; answers to them are signed too. Amounts are dec
 moments are ISO 8601 with a zone, errors are problem documents by RFC 9457.
 """
 
+# Those with a fixed path before `/listings/{listing_id}`.
+_PARTS: Final = (
+    feeds,
+    listings_map,
+    listings,
+    suggestions,
+    groups,
+    hubs,
+    transfers,
+    accounts,
+    activitypub,
+    health,
+    pages,
+)
 _log = structlog.get_logger(__name__)
 
 
@@ -39,7 +66,7 @@ def make_services(settings: Settings) -> Services:
     """Open what a service stands on: the database, the index, our keys, the door, the threads."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     engine = make_engine(settings.effective_database_url)
-    index = EmbeddedIndex(settings.data_dir / "index")
+    index = open_index(settings)
     keys = load_or_create(settings.data_dir)
 
     def make_door() -> Door:
@@ -90,11 +117,12 @@ def create_app(settings: Settings, *, work: bool = True) -> FastAPI:
                 SignedAnswers, key_id=service_key_id(settings), private_key=services.keys.service
             ),
             Middleware(Guarded, base_url=settings.base_url),
+            Middleware(HeadAsGet),
         ],
     )
     app.state.services = services
     problems.install(app, settings.base_url)
-    for part in (listings, groups, hubs, transfers, accounts, activitypub, health, pages):
+    for part in _PARTS:
         app.include_router(part.router)
     static = Path(__file__).parent / "static"
     app.mount("/static", StaticFiles(directory=static), name="static")

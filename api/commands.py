@@ -23,7 +23,7 @@ from api.terminal import (
 from commons import logging
 from commons.database import reading
 from commons.settings import Settings
-from marketplace.embedded import EmbeddedIndex
+from marketplace.indexes import open_index
 from marketplace.listings import last_revision
 from marketplace.query import Hit, read_query
 
@@ -121,7 +121,7 @@ def search(  # noqa: PLR0913, PLR0917 (each is an option, by name)
         *(("group", value) for value in group or []),
     ]
     query = read_query((name, value) for name, value in asked if value is not None)
-    index = EmbeddedIndex(settings.data_dir / "index")
+    index = open_index(settings)
     page = index.search(query)
     index.close()
     if json:
@@ -137,7 +137,7 @@ def search(  # noqa: PLR0913, PLR0917 (each is an option, by name)
 def reindex() -> None:
     """Build the index anew beside the one in use, then swap; prints how many changes it read."""
     settings = prepared(Settings())
-    index = EmbeddedIndex(settings.data_dir / "index")
+    index = open_index(settings)
     with operator_engine() as engine, Progress(console=progress_console) as progress:
         with reading(engine) as session:
             task = progress.add_task("building the index", total=last_revision(session))

@@ -1,17 +1,31 @@
 """`python -m bench NAME`: prints the figures of one bench as lines of JSON."""
 
 import argparse
+from collections.abc import Callable, Iterator
+from typing import Final
 
-from bench import demo
+from bench import demo, search
+from bench.figures import Figure
 from commons import logging
 from commons.settings import Settings
 
-BENCHES = {"demo": demo}
+Options = argparse.Namespace
+BENCHES: Final[dict[str, tuple[str | None, Callable[[Options], Iterator[Figure]]]]] = {
+    "demo": (demo.__doc__, lambda _: demo.measure()),
+    "search": (search.__doc__, lambda options: search.measure(options.listings, options.database)),
+}
+
+
+def _one_or_more(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text)):
+        msg = "must be a whole number, 1 or more"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
 
 
 def main() -> None:
     """Run the bench that is named."""
-    listed = "\n".join(f"  {name}: {module.__doc__}" for name, module in BENCHES.items())
+    listed = "\n".join(f"  {name}: {text}" for name, (text, _) in BENCHES.items())
     parser = argparse.ArgumentParser(
         prog="bench",
         description="Measure, and print each figure as a line of JSON.",
@@ -19,9 +33,18 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", choices=BENCHES)
-    name = parser.parse_args().name
+    of_search = parser.add_argument_group("of search")
+    of_search.add_argument("--listings", type=_one_or_more, default=1_000_000, metavar="N")
+    of_search.add_argument(
+        "--database",
+        metavar="URL",
+        help="postgresql+psycopg2://… with PostGIS, on whose server the peers get a database; "
+        "else a server is started for them",
+    )
+    options = parser.parse_args()
     logging.configure(Settings(log_level="WARNING"))
-    for figure in BENCHES[name].measure():
+    _, measure = BENCHES[options.name]
+    for figure in measure(options):
         print(figure.as_json(), flush=True)  # noqa: T201 - the result
 
 

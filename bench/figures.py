@@ -10,13 +10,13 @@ from statistics import median
 class Figure:
     """The median over runs of ours and of the peer's; `spread` is ours from least to most.
 
-    `peer_is` says what the peer is; `ratio` is ours by the peer's.
+    `peer_is` says what the peer is; `ratio` is ours by the peer's. Both are None without a peer.
     """
 
     figure: str
     ours: float
-    peer: float
-    ratio: float
+    peer: float | None
+    ratio: float | None
     unit: str
     runs: int
     spread: tuple[float, float]
@@ -30,13 +30,14 @@ class Figure:
 def figure(
     name: str, unit: str, peer_is: str, ours: Sequence[float], peers: Sequence[float]
 ) -> Figure:
-    """Return the figure of as many runs as there are values of ours."""
-    own, peer = median(ours), median(peers)
+    """Return the figure of as many runs as there are values of ours; `peers` may be empty."""
+    own = median(ours)
+    peer = median(peers) if peers else None
     return Figure(
         figure=name,
         ours=_short(own),
-        peer=_short(peer),
-        ratio=_short(own / peer),
+        peer=None if peer is None else _short(peer),
+        ratio=None if peer is None else _short(own / peer),
         unit=unit,
         runs=len(ours),
         spread=(_short(min(ours)), _short(max(ours))),

@@ -1,11 +1,13 @@
 """The settings, read once from `LOCALPAY_…` variables and passed to whoever needs them."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_SAME_DATABASE: Final = "postgresql:"
 
 
 class Settings(BaseSettings):
@@ -24,6 +26,16 @@ class Settings(BaseSettings):
         "",
         description="SQLAlchemy URL; empty for SQLite in the data folder, "
         "else postgresql+psycopg2://…",
+    )
+    index_url: str = Field(
+        "",
+        description="Where the search index is: empty for the data folder, postgresql: for the "
+        "database itself, else postgresql+psycopg2://… or the http(s)://… of a Meilisearch server.",
+    )
+    index_key: SecretStr = Field(
+        SecretStr(""),
+        description="Key for the Meilisearch server of index_url: one that may search, and "
+        "write and swap indexes; empty where it asks for none.",
     )
     contact: str = Field(
         "", description="Mail or web address of the operator, told to the hubs we fetch from."
@@ -57,6 +69,27 @@ class Settings(BaseSettings):
             msg = "must begin with postgresql+psycopg2:// or sqlite:///"
             raise ValueError(msg)
         return value
+
+    @field_validator("index_url")
+    @classmethod
+    def _index_url_is_known(cls, value: str) -> str:
+        known = ("postgresql+psycopg2://", "http://", "https://")
+        if value not in {_SAME_DATABASE, ""} and not value.startswith(known):
+            msg = "must be postgresql: or begin with postgresql+psycopg2://, http:// or https://"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _index_has_its_database(self) -> Self:
+        if self.index_url == _SAME_DATABASE and not self.database_url.startswith("postgresql"):
+            msg = "index_url postgresql: needs a database_url of postgresql+psycopg2://"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def effective_index_url(self) -> str:
+        """The index's URL, that of the database where this is to hold it; empty for embedded."""
+        return self.database_url if self.index_url == _SAME_DATABASE else self.index_url
 
     @property
     def effective_database_url(self) -> str:

@@ -13,7 +13,7 @@ from commons.groups import Currency, Group
 from marketplace.drafts import ListingType, plain_text
 from marketplace.listings import Listing, changes_since, last_revision
 from marketplace.payment import KnownCurrency, Payment, PaymentTerms, terms_of
-from marketplace.query import Page, Query
+from marketplace.query import Page, Query, Suggestions
 
 BATCH: Final = 10_000
 
@@ -70,6 +70,18 @@ class Index(Projection, Protocol):
 
     def search(self, query: Query) -> Page:
         """Answer a question; expired listings are left out. UnavailableError: not now."""
+
+    def suggest(self, text: str, most: int) -> Suggestions:
+        """Return up to `most` words, categories and places that begin as the last of `text` does.
+
+        Accents and case are folded. What no listing has that is seen now is not suggested.
+        """
+
+    def cells(self, query: Query, resolution: int) -> dict[str, int]:
+        """Count what a question finds by H3 cell of a resolution from 2 to 7.
+
+        Order, limit and cursor of the question say nothing; what has no place is not counted.
+        """
 
     def count(self) -> int:
         """Return how many listings are held, expired ones included."""

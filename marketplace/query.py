@@ -13,6 +13,7 @@ import orjson
 
 from commons.errors import InvalidError
 from marketplace.drafts import ListingType
+from marketplace.gazetteer import Choice, choose
 from marketplace.payment import read_pay
 
 LONGEST_Q: Final = 400
@@ -36,7 +37,8 @@ class Sort(StrEnum):
 class Query:
     """What is asked for; degrees, km, aware moments. InvalidError names parameter and rule.
 
-    Several values of one parameter mean any of them; different parameters must all hold.
+    Several values of one parameter mean any of them; different parameters must all hold. `place`
+    is what a name given as `near` was taken to mean.
     """
 
     q: str = ""
@@ -54,6 +56,8 @@ class Query:
     sort: Sort = Sort.RELEVANCE
     limit: int = 20
     cursor: str | None = None
+    explain: bool = False
+    place: Choice | None = None
 
     def __post_init__(self) -> None:
         _check_text("q", self.q, LONGEST_Q)
@@ -110,14 +114,34 @@ class Query:
         return base64.urlsafe_b64encode(orjson.dumps([page, self._fingerprint()])).decode()
 
     def _fingerprint(self) -> str:
-        members = asdict(self) | {"cursor": None}
+        members = asdict(self) | {"cursor": None, "explain": False, "place": None}
         canonical = orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(canonical).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
+class Score:
+    """How relevant a hit is, part by part: `total` is the product of the other numbers.
+
+    `bm25` is what its words gave, 1 where none were asked for; `distance` is None where no
+    `near` was. `weights` are the numbers of the ranking, by name.
+    """
+
+    bm25: float
+    distance: float | None
+    freshness: float
+    image: float
+    price: float
+    total: float
+    weights: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Hit:
-    """One listing found; `excerpt` is HTML, escaped first, its matches within <mark>."""
+    """One listing found; `excerpt` is HTML, escaped first, its matches within <mark>.
+
+    `why` is there where the question asked to `explain`.
+    """
 
     id: str
     type: ListingType
@@ -137,6 +161,7 @@ class Hit:
     published: datetime
     confirmed: datetime
     url: str
+    why: Score | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +169,7 @@ class Page:
     """One page of hits; `total` is a lower bound where it is not exact.
 
     `facets` counts, within what was found, each value of type, pay, category, language, group.
+    `place` tells, where `near` was a name, which place was taken and what else is called so.
     """
 
     hits: list[Hit]
@@ -152,6 +178,25 @@ class Page:
     facets: dict[str, dict[str, int]]
     cursor: str | None
     took_ms: float
+    place: Choice | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place by its name, in degrees."""
+
+    name: str
+    lat: float
+    lon: float
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """What somebody who types may mean, of listings that are seen now; the most frequent first."""
+
+    words: list[str]
+    categories: list[str]
+    places: list[Place]
 
 
 def read_query(parameters: Iterable[tuple[str, str]]) -> Query:
@@ -170,6 +215,8 @@ def read_query(parameters: Iterable[tuple[str, str]]) -> Query:
             raise InvalidError(name, "must not be repeated")
         else:
             read[name] = reader(name, value)
+    if isinstance(place := read.get("near"), Choice):
+        read |= {"near": (place.lat, place.lon), "place": place}
     return Query(**read)
 
 
@@ -197,6 +244,23 @@ def _number(name: str, value: str) -> float:
     return number
 
 
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _near(name: str, value: str) -> tuple[float, ...] | Choice:
+    if all(map(_is_number, value.split(","))):
+        return _numbers(2)(name, value)
+    place = choose(value)
+    if place is None:
+        raise InvalidError(name, "must be a place that is known, or latitude,longitude")
+    return place
+
+
 def _whole(name: str, value: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) < LONGEST_Q):
         raise InvalidError(name, "must be a whole number")
@@ -217,6 +281,10 @@ def _yes_or_no(name: str, value: str) -> bool:
     if value not in {"true", "false"}:
         raise InvalidError(name, "must be true or false")
     return value == "true"
+
+
+def _flag(name: str, value: str) -> bool:
+    return _yes_or_no(name, {"1": "true", "0": "false"}.get(value, value))
 
 
 def _moment(name: str, value: str) -> datetime:
@@ -257,8 +325,8 @@ def _check_degrees(name: str, lat: float, lon: float) -> None:
 
 _REPEATABLE: Final = {"pay", "category", "language", "group", "author"}
 _READERS: Final[dict[str, Callable[[str, str], Any]]] = {
-    **{field.name: _text for field in fields(Query)},
-    "near": _numbers(2),
+    **{field.name: _text for field in fields(Query) if field.name != "place"},
+    "near": _near,
     "radius_km": _number,
     "bbox": _numbers(4),
     "type": _one_of(ListingType),
@@ -266,4 +334,5 @@ _READERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "since": _moment,
     "sort": _one_of(Sort),
     "limit": _whole,
+    "explain": _flag,
 }

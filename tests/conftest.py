@@ -3,7 +3,6 @@
 import logging
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +10,13 @@ from pathlib import Path
 import pytest
 import structlog
 from hypothesis import settings as hypothesis_settings
-from postgres import PostgresMissingError, ensure, running_server
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Engine, make_url
 
 from api.migrations import upgrade
+from bench.postgres import PostgresMissingError, ensure, new_database, running_server
 from commons.database import make_engine
 from commons.settings import Settings
+from marketplace.postgresql import PostgresqlIndex
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -98,6 +98,23 @@ def postgresql_engine(postgresql_server: str, postgresql_template: str) -> Itera
         yield engine
 
 
+@pytest.fixture(scope="session")
+def postgresql_index_template(postgresql_server: str) -> Iterator[str]:
+    """Name of a database to copy, in which an index has made what it needs, and is empty."""
+    with new_database(postgresql_server) as url:
+        index = PostgresqlIndex(url)
+        index.apply([], since=0, revision=0)
+        index.close()
+        yield str(make_url(url).database)
+
+
+@pytest.fixture
+def postgresql_index_url(postgresql_server: str, postgresql_index_template: str) -> Iterator[str]:
+    """URL of a fresh database with an empty index."""
+    with new_database(postgresql_server, postgresql_index_template) as url:
+        yield url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     """Engine of a fresh migrated database, once on each of the two."""
@@ -112,18 +129,3 @@ def disposed(engine: Engine) -> Iterator[Engine]:
         yield engine
     finally:
         engine.dispose()
-
-
-@contextmanager
-def new_database(server: str, template: str = "template0") -> Iterator[str]:
-    """URL of a new database on the server; it is dropped at the end, whoever is connected."""
-    name = f"localpay_test_{uuid.uuid4().hex}"
-    url = make_url(server).set(database=name)
-    with disposed(create_engine(server, isolation_level="AUTOCOMMIT")) as admin:
-        with admin.connect() as connection:
-            connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
-        try:
-            yield url.render_as_string(hide_password=False)
-        finally:
-            with admin.connect() as connection:
-                connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))

@@ -1,10 +1,12 @@
 """Listings, groups and questions for the tests of the index."""
 
+import os
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine
 
 from commons.database import transaction
@@ -15,13 +17,35 @@ from marketplace.drafts import Draft, ListingType
 from marketplace.embedded import EmbeddedIndex
 from marketplace.index import Index
 from marketplace.listings import WithdrawnReason, upsert, withdraw
+from marketplace.meilisearch import MeilisearchIndex
+from marketplace.meilisearch.generation import Generation
+from marketplace.meilisearch.server import Server
+from marketplace.postgresql import PostgresqlIndex
 from marketplace.query import Page, Query
 
 YES = Consent(allowed=True, basis=ConsentBasis.HUB, reason="the hub consents")
 NOW = datetime.now(UTC)
 VIENNA = (48.2085, 16.3730)
 HOURS = "https://bank.example/hours"
-IMPLEMENTATIONS: dict[str, Callable[[Path], Index]] = {"embedded": EmbeddedIndex}
+
+
+def meilisearch_index(request: pytest.FixtureRequest) -> MeilisearchIndex:
+    """Open an index of its own in the server that the tests are given, if they are."""
+    url = os.environ.get("LOCALPAY_TEST_MEILISEARCH_URL")
+    if not url:
+        pytest.skip("LOCALPAY_TEST_MEILISEARCH_URL names no Meilisearch server")
+    key = os.environ.get("LOCALPAY_TEST_MEILISEARCH_KEY")
+    uid = f"localpay-test-{uuid.uuid4().hex}"
+    request.addfinalizer(Generation(Server(url, key), uid).remove)
+    return MeilisearchIndex(url, key, uid)
+
+
+# How each index is opened, empty, for one test.
+IMPLEMENTATIONS: dict[str, Callable[[pytest.FixtureRequest], Index]] = {
+    "embedded": lambda request: EmbeddedIndex(request.getfixturevalue("tmp_path") / "index"),
+    "meilisearch": meilisearch_index,
+    "postgresql": lambda request: PostgresqlIndex(request.getfixturevalue("postgresql_index_url")),
+}
 
 
 def add_groups(engine: Engine) -> None:

@@ -27,7 +27,7 @@ def settings_page() -> str:
 
 
 def _default(value: object) -> str:
-    return "(empty)" if value == "" else f"`{str(value).lower() if value is False else value}`"
+    return "(empty)" if str(value) == "" else f"`{str(value).lower() if value is False else value}`"
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import disposed, new_database
-from postgres import ensure, find_programs, running_server
+from conftest import disposed
 from sqlalchemy import Engine, create_engine, inspect, text
 
 from api.tables import metadata
+from bench.postgres import ensure, find_programs, new_database, running_server
 
 
 def test_a_fresh_database_has_every_table_of_the_models(engine: Engine) -> None:
@@ -63,13 +63,13 @@ def test_a_server_ends_with_its_block_and_leaves_nothing(programs: Path) -> None
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's own")
 def test_a_server_ends_when_its_tests_are_killed(programs: Path) -> None:
     program = (
-        "import pathlib, sys, time; from postgres import running_server\n"
+        "import pathlib, sys, time; from bench.postgres import running_server\n"
         "with running_server(pathlib.Path(sys.argv[1])) as url:\n"
         "    print(url, flush=True)\n"
         "    time.sleep(600)\n"
     )
     command = [sys.executable, "-c", program, str(programs)]
-    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=here) as tests:
         assert tests.stdout is not None
         url = tests.stdout.readline().strip()

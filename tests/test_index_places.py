@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from random import Random
 
 import h3  # type: ignore[import-untyped]
@@ -31,8 +30,8 @@ from marketplace.query import WINDOW, Query, Sort
 
 
 @pytest.fixture(params=sorted(IMPLEMENTATIONS))
-def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
-    made = IMPLEMENTATIONS[request.param](tmp_path / "index")
+def index(request: pytest.FixtureRequest) -> Iterator[Index]:
+    made = IMPLEMENTATIONS[request.param](request)
     yield made
     made.close()
 

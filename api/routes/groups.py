@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
+from api.caching import Cacheable
 from api.services import Reading
 from commons import database
 from commons.errors import NotFoundError
@@ -15,7 +16,7 @@ from commons.groups import Currency, Group, Hub, HubState
 from commons.money import CurrencyKind
 from marketplace.listings import Listing, visible
 
-router = APIRouter(tags=["Marketplace"])
+router = APIRouter(tags=["Marketplace"], route_class=Cacheable)
 
 GROUP_EXAMPLE: Final[dict[str, Any]] = {
     "id": "barcelona",

@@ -1,5 +1,6 @@
 """Search for listings, and one listing with its sources and why it is here."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -7,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel
 
+from api.caching import Cacheable, etag_of, holds, not_modified
 from api.services import Reading, Shared
 from commons.errors import NotFoundError
 from marketplace import listings
@@ -14,7 +16,7 @@ from marketplace.drafts import ListingType
 from marketplace.listings import Listing
 from marketplace.query import Page, read_query
 
-router = APIRouter(tags=["Marketplace"])
+router = APIRouter(tags=["Marketplace"], route_class=Cacheable)
 
 HIT_EXAMPLE: Final[dict[str, Any]] = {
     "id": "k3v7q2m5x6abc",
@@ -35,6 +37,15 @@ HIT_EXAMPLE: Final[dict[str, Any]] = {
     "published": "2026-05-01T09:00:00Z",
     "confirmed": "2026-05-20T03:10:00Z",
     "url": "https://hub.example/listings/7",
+    "why": {
+        "bm25": 5.0,
+        "distance": 0.8,
+        "freshness": 0.5,
+        "image": 1.0,
+        "price": 1.05,
+        "total": 2.1,
+        "weights": {"title_weight": 3.0, "category_weight": 2.0, "distance_half_km": 10.0},
+    },
 }
 PAGE_EXAMPLE: Final[dict[str, Any]] = {
     "hits": [HIT_EXAMPLE],
@@ -43,6 +54,24 @@ PAGE_EXAMPLE: Final[dict[str, Any]] = {
     "facets": {"type": {"offer": 1}, "pay": {"time": 1, "national": 1}},
     "cursor": None,
     "took_ms": 0.7,
+    "place": {
+        "name": "Barcelona",
+        "country": "ES",
+        "region": None,
+        "lat": 41.3888,
+        "lon": 2.159,
+        "population": 1686208,
+        "others": [
+            {
+                "name": "Barcelona",
+                "country": "VE",
+                "region": None,
+                "lat": 10.1363,
+                "lon": -64.6862,
+                "population": 815141,
+            }
+        ],
+    },
 }
 
 
@@ -96,7 +125,14 @@ _TEXT: Final = {"type": "string"}
 _MANY: Final = {"type": "array", "items": _TEXT}
 PARAMETERS: Final = [
     _parameter("q", 'Words; `"exact phrase"`, `-without`.', _TEXT, "bicycle repair"),
-    _parameter("near", "Latitude and longitude in degrees: `lat,lon`.", _TEXT, "41.40,2.16"),
+    _parameter(
+        "near",
+        "A place by its name in any language, with its region or country where there are several "
+        "(`Wien`, `Springfield, Illinois`), or latitude and longitude in degrees (`41.40,2.16`). "
+        "Of several of one name the largest is taken; `place` in the answer tells the others.",
+        _TEXT,
+        "Barcelona",
+    ),
     _parameter(
         "radius_km",
         "How far from `near`.",
@@ -130,6 +166,12 @@ PARAMETERS: Final = [
         {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
         20,
     ),
+    _parameter(
+        "explain",
+        "With 1, each hit tells `why`: what each part of its score gave, and the weights.",
+        {"type": "string", "enum": ["0", "1"]},
+        "1",
+    ),
     _parameter("cursor", "From the page before: leads to the next one.", _TEXT, None),
 ]
 
@@ -153,8 +195,13 @@ def search_listings(request: Request, services: Shared) -> Response:
     Unknown parameters, and single-valued ones that are repeated, are refused. Positions and
     distances are those of a cell about 1.4 km wide, never of a door.
     """
-    page = services.index.search(read_query(request.query_params.multi_items()))
-    return Response(orjson.dumps(page, option=orjson.OPT_UTC_Z), media_type="application/json")
+    query = read_query(request.query_params.multi_items())
+    etag = etag_of(request, services.index.revision())
+    if holds(request, etag):
+        return not_modified(etag)
+    page = replace(services.index.search(query), place=query.place)
+    body = orjson.dumps(page, option=orjson.OPT_UTC_Z)
+    return Response(body, media_type="application/json", headers={"ETag": etag})
 
 
 @router.get(

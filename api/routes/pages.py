@@ -15,16 +15,18 @@ from sqlalchemy.orm import Session
 from starlette.responses import HTMLResponse
 
 from api import problems
+from api.caching import Cacheable
 from api.routes.groups import GroupView, groups_of
 from api.routes.listings import why
 from api.services import Reading, Shared
 from commons.errors import InvalidError, NotFoundError, UnavailableError
 from commons.groups import Currency
 from marketplace import listings
+from marketplace.gazetteer import gazetteer
 from marketplace.payment import PaymentMeans
 from marketplace.query import Query, read_query
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=Cacheable)
 
 DISTANCES_KM: Final = ("5", "10", "25", "50", "100", "300", "1000")
 MEANS: Final = {
@@ -45,10 +47,14 @@ _SINGLE: Final = ("q", "near", "place", "radius_km", "type", "sort", "group", "l
 
 @dataclass
 class Asked:
-    """What the form was filled with, as text; `place` is a group's id, used without `near`."""
+    """What the form was filled with, as text; `place` is a group's id, used without `near`.
+
+    `question` is what the fields ask of the index, as names and values.
+    """
 
     values: dict[str, str]
     pay: list[str]
+    question: list[tuple[str, str]] = field(default_factory=list)
     trouble: InvalidError | None = None
     query: Query | None = field(default=None)
 
@@ -61,6 +67,11 @@ class Asked:
         kept = {**self.values, "cursor": "", **changed}
         pairs = [(name, value) for name, value in kept.items() if value]
         return "/?" + urlencode([*pairs, *(("pay", value) for value in self.pay)])
+
+    def feed(self, ending: str) -> str:
+        """Return the address of the same question as a feed, from its first page."""
+        kept = [(name, value) for name, value in self.question if name != "cursor"]
+        return f"/listings.{ending}" + (f"?{urlencode(kept)}" if kept else "")
 
 
 @router.get("/")
@@ -141,7 +152,8 @@ def _asked(request: Request, groups: list[GroupView]) -> Asked:
     values = {name: value.strip() for name, value in filled if name in _SINGLE}
     asked = Asked(values, [value for name, value in filled if name == "pay"])
     try:
-        asked.query = read_query(_question(filled, values, groups))
+        asked.question = _question(filled, values, groups)
+        asked.query = read_query(asked.question)
     except InvalidError as error:
         asked.trouble = error
     return asked
@@ -189,6 +201,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.globals["payment_words"] = payment_words
+    templates.globals["address_of"] = gazetteer().address
     templates.filters["marked"] = Markup  # of excerpts, which are escaped before they are marked
     return templates
 

@@ -18,8 +18,9 @@ from commons.errors import UnavailableError
 from marketplace.embedded.fields import FACETS, SCHEMA_VERSION
 from marketplace.embedded.generation import Generation
 from marketplace.embedded.searching import Search
+from marketplace.embedded.suggesting import Suggester
 from marketplace.index import Change, read_on
-from marketplace.query import Page, Query
+from marketplace.query import Page, Query, Suggestions
 
 _CURRENT: Final = "current"
 _PREFIX: Final = f"v{SCHEMA_VERSION}-"
@@ -47,6 +48,22 @@ class EmbeddedIndex:
             return Page([], 0, total_is_exact=True, facets=nothing, cursor=None, took_ms=0.0)
         page = Search(generation.searcher(), generation.schema, query, time.time()).page()
         return replace(page, took_ms=(time.perf_counter() - started) * 1000)
+
+    def suggest(self, text: str, most: int) -> Suggestions:
+        """Return what begins as was typed, of the listings that are seen now."""
+        generation = self._current()
+        if generation is None:
+            return Suggestions([], [], [])
+        suggester = Suggester(generation.searcher(), generation.schema, time.time())
+        return suggester.suggestions(text, most)
+
+    def cells(self, query: Query, resolution: int) -> dict[str, int]:
+        """Count what a question finds by H3 cell of a resolution from 2 to 7."""
+        generation = self._current()
+        if generation is None:
+            return {}
+        search = Search(generation.searcher(), generation.schema, query, time.time())
+        return search.cells(resolution)
 
     def revision(self) -> int:
         """Return the last revision held; 0 before the first."""

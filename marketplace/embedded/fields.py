@@ -12,7 +12,7 @@ from marketplace.index import Entry
 from marketplace.places import cells_of
 
 # Part of the folder's name: an index of another version is never opened, but built anew.
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 TEXT_KEPT: Final = 1000
 LISTING: Final = "listing"
 META: Final = "meta"
@@ -41,9 +41,9 @@ STEMMERS: Final = {
     "tr": "turkish",
 }
 FACETS: Final = ("type", "pay", "category", "language", "group")
-_COUNTED: Final = (*FACETS, "remote")
-_ASKED: Final = ("id", "kind", "currency", "author", "cell")
-_WORDS: Final = ("title", "category_words", "body")
+_COUNTED: Final = (*FACETS, "remote", "place", "cell")
+_ASKED: Final = ("id", "kind", "currency", "author")
+_WORDS: Final = ("title", "category_words", "body", "place_words")
 _LONGEST_WORD: Final = 100
 
 
@@ -146,6 +146,8 @@ def _terms(entry: Entry) -> list[tuple[str, str]]:
     terms += [("currency", currency) for currency in entry.terms.currencies]
     terms += [("category", category) for category in entry.categories]
     terms += [("category_words", category) for category in entry.categories]
+    if entry.place_name is not None:
+        terms += [("place", entry.place_name), ("place_words", entry.place_name)]
     if entry.group is not None:
         terms.append(("group", entry.group))
     if entry.language is not None:

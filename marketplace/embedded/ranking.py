@@ -1,7 +1,8 @@
 """In which order hits come: the numbers of the ranking, and their use on many at once."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -41,20 +42,36 @@ _DAY_SECONDS: Final = 86_400
 
 def bonus_of(entry: Entry) -> float:
     """Return the factor that a listing earns by showing an image and telling a price."""
-    bonus = RANKING.image_bonus if entry.image else 1.0
-    priced = any("amount" in payment for payment in entry.payments)
-    return bonus * (RANKING.price_bonus if priced else 1.0)
+    return image_bonus(entry.image) * price_bonus(entry.payments)
+
+
+def image_bonus(image: str | None) -> float:
+    """Return the factor that an image earns."""
+    return RANKING.image_bonus if image else 1.0
+
+
+def price_bonus(payments: Iterable[Mapping[str, Any]]) -> float:
+    """Return the factor that a price earns, in any of the means of payment."""
+    return RANKING.price_bonus if any("amount" in payment for payment in payments) else 1.0
 
 
 def relevance(
     scores: Floats, distances_km: Floats | None, confirmed: Floats, bonus: Floats, now: float
 ) -> Floats:
     """Return scores x distance decay x freshness decay x bonus; moments in seconds."""
+    result = scores * bonus * freshness(confirmed, now)
+    return result if distances_km is None else result * nearness(distances_km)
+
+
+def freshness(confirmed: Floats, now: float) -> Floats:
+    """Return by how much listings fade that were last confirmed a while ago."""
     ages_days = np.maximum(now - confirmed, 0) / _DAY_SECONDS
-    result = scores * bonus * np.exp2(-ages_days / RANKING.freshness_half_days)
-    if distances_km is not None:
-        result = result / (1 + distances_km / RANKING.distance_half_km)
-    return result
+    return np.exp2(-ages_days / RANKING.freshness_half_days)
+
+
+def nearness(distances_km: Floats) -> Floats:
+    """Return by how much listings fade that are farther away."""
+    return 1 / (1 + distances_km / RANKING.distance_half_km)
 
 
 def order_by(values: Floats, keys: npt.NDArray[np.int64]) -> Order:

@@ -1,6 +1,6 @@
 """One search in the embedded index: candidates, the exact circle, the order, one page."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,13 +13,23 @@ from marketplace.drafts import ListingType
 from marketplace.embedded.fields import FACETS
 from marketplace.embedded.marking import excerpt
 from marketplace.embedded.matching import Asked, Matcher
-from marketplace.embedded.ranking import RANKING, order_by, page_of, relevance
+from marketplace.embedded.ranking import (
+    RANKING,
+    freshness,
+    image_bonus,
+    nearness,
+    order_by,
+    page_of,
+    price_bonus,
+    relevance,
+)
 from marketplace.places import haversine_km, rounded_km
-from marketplace.query import WINDOW, Hit, Page, Query, Sort
+from marketplace.query import WINDOW, Hit, Page, Query, Score, Sort
 from marketplace.words import read_words
 
 Floats = npt.NDArray[np.float64]
 _MOST_OF_A_FACET: Final = 50
+_MOST_CELLS: Final = 10_000
 _NARROWEST_KM: Final = 0.1
 
 
@@ -70,13 +80,25 @@ class Search:
             positions, more = self._chosen(found)
             behind = False
         return Page(
-            hits=[self._hit(found, position, asked) for position in positions],
+            hits=[self._hit(found, position, asked, asked_for) for position in positions],
             total=total,
             total_is_exact=exact,
             facets=self._facets(counted),
             cursor=query.cursor_to(query.page + 1) if more or behind else None,
             took_ms=0.0,
         )
+
+    def cells(self, resolution: int) -> dict[str, int]:
+        """Return how many of all that is found lie in each H3 cell, the 10,000 fullest at most."""
+        query = self._query
+        counted, _ = self._matcher.whole(query, query.reach_km, self._now)
+        if query.near is not None:
+            found, _ = self._candidates(counted, WINDOW)
+            _, counted = self._within(found, counted, query.near, query.reach_km)
+        named = f"8{resolution}.*"  # how the names of a resolution's cells begin
+        terms = {"field": "cell", "size": _MOST_CELLS, "include": named}
+        counts = self._searcher.aggregate(counted, {"cells": {"terms": terms}})
+        return {bucket["key"]: bucket["doc_count"] for bucket in counts["cells"]["buckets"]}
 
     def _candidates(self, asked_for: tantivy.Query, limit: int) -> tuple[_Found, int]:
         """Return the `limit` best candidates by words or time alone, and how many there are."""
@@ -158,7 +180,7 @@ class Search:
             for name in FACETS
         }
 
-    def _hit(self, found: _Found, position: int, asked: Asked) -> Hit:
+    def _hit(self, found: _Found, position: int, asked: Asked, asked_for: tantivy.Query) -> Hit:
         stored = self._searcher.doc(found.addresses[position]).get_first("hit")
         members: dict[str, Any] = orjson.loads(bytes(stored or b""))
         text = members.pop("text")
@@ -172,4 +194,28 @@ class Search:
             },
             excerpt=excerpt(text, members["language"], asked),
             distance_km=None if distance is None else rounded_km(distance),
+            why=self._score(members, found, position, asked_for) if self._query.explain else None,
+        )
+
+    def _score(
+        self, members: dict[str, Any], found: _Found, position: int, asked_for: tantivy.Query
+    ) -> Score:
+        """Return what each part gave, reckoned as for the order of the hits."""
+        alone = found.kept(np.arange(len(found.addresses)) == position)
+        (address,) = alone.addresses
+        bm25 = 1.0
+        if self._worded:  # said by tantivy itself, since another order comes without scores
+            told = asked_for.explain(self._searcher, address).to_json()
+            bm25 = float(orjson.loads(told)["value"])
+        confirmed, distances = self._values("confirmed", alone), alone.distances_km
+        fresh = freshness(confirmed, self._now)
+        scores, bonus = np.array([bm25]), self._values("bonus", alone)
+        return Score(
+            bm25=bm25,
+            distance=None if distances is None else float(nearness(distances)[0]),
+            freshness=float(fresh[0]),
+            image=image_bonus(members["image"]),
+            price=price_bonus(members["payments"]),
+            total=float(relevance(scores, distances, confirmed, bonus, self._now)[0]),
+            weights=asdict(RANKING),
         )

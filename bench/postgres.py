@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own; as a program, installs what that needs.
+"""A PostgreSQL server of the tests' and benches' own; as a program, installs what that needs.
 
 The server listens on a free port of the loopback, lives in a temporary folder, trades durability
 for speed, and ends with the process that started it, whichever way that ends.
@@ -14,10 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import create_engine, make_url, text
 
 PACKAGES = ("postgresql-15", "postgresql-15-postgis-3")
 OLDEST_VERSION = 15
@@ -25,7 +28,7 @@ START_SECONDS = 30
 # The data are thrown away afterwards, so nothing needs to survive a loss of power.
 FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=200")
 CURE = (
-    "The tests need PostgreSQL 15 or later with PostGIS. Either install both "
+    "Tests and benches need PostgreSQL 15 or later with PostGIS. Either install both "
     f"(Debian: {' '.join(PACKAGES)}), or start one with `docker compose up -d postgis` and set "
     "LOCALPAY_TEST_DATABASE_URL=postgresql+psycopg2://user:password@host:port/database; "
     "its user must be a superuser, or may create databases and extensions."
@@ -56,7 +59,8 @@ def _usable(folder: Path) -> bool:
 
 
 def _output(*command: str | Path) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (ours)
+    return done.stdout.strip()
 
 
 def install() -> None:
@@ -67,15 +71,15 @@ def install() -> None:
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0:
         raise PostgresMissingError(CURE)
-    sys.stderr.write(f"Installing {' and '.join(PACKAGES)} for the tests …\n")
+    sys.stderr.write(f"Installing {' and '.join(PACKAGES)} for tests and benches …\n")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     no_cluster = Path("/etc/postgresql-common/createcluster.d/localpay-tests.conf")
     no_cluster.parent.mkdir(parents=True, exist_ok=True)
     no_cluster.write_text("create_main_cluster = false\n", encoding="utf-8")
     try:
-        subprocess.run([apt, "update", "-q"], check=True, env=environment)
+        subprocess.run([apt, "update", "-q"], check=True, env=environment)  # noqa: S603 (Debian's)
         command = [apt, "install", "-q", "-y", "--no-install-recommends", *PACKAGES]
-        subprocess.run(command, check=True, env=environment)
+        subprocess.run(command, check=True, env=environment)  # noqa: S603 (Debian's)
     except subprocess.CalledProcessError as error:
         message = f"apt-get failed ({error.returncode}). {CURE}"
         raise PostgresMissingError(message) from error
@@ -109,6 +113,24 @@ def running_server(programs: Path) -> Iterator[str]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+@contextmanager
+def new_database(server: str, template: str = "template0") -> Iterator[str]:
+    """URL of a new database on the server; it is dropped at the end, whoever is connected."""
+    name = f"localpay_test_{uuid.uuid4().hex}"
+    url = make_url(server).set(database=name)
+    admin = create_engine(server, isolation_level="AUTOCOMMIT")
+    try:
+        with admin.connect() as connection:
+            connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
+        try:
+            yield url.render_as_string(hide_password=False)
+        finally:
+            with admin.connect() as connection:
+                connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+    finally:
+        admin.dispose()
+
+
 def _start(programs: Path, home: Path) -> tuple[subprocess.Popen[bytes], str]:
     owner = _owner()
     password = secrets.token_hex(16)
@@ -128,19 +150,21 @@ def _start(programs: Path, home: Path) -> tuple[subprocess.Popen[bytes], str]:
     ]
     initdb += ["--encoding", "UTF8", "--locale", "C.UTF-8", "--auth", "scram-sha-256"]
     initdb += ["--pwfile", str(password_file)]
-    subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd=home, **owner)
+    subprocess.run(  # noqa: S603 (a program that was looked for)
+        initdb, check=True, stdout=subprocess.DEVNULL, cwd=home, **owner
+    )
     port = _free_port()
     options = [f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={home}"]
     command = [str(programs / "postgres"), "-D", str(data)]
     for option in (*options, *FAST):
         command += ["-c", option]
     with (home / "log").open("wb") as log:
-        server = subprocess.Popen(
+        server = subprocess.Popen(  # noqa: S603 (a program that was looked for)
             [*_die_with_parent(), *command],
             cwd=home,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # Ctrl-C is for the tests; they stop the server at their end
+            start_new_session=True,  # Ctrl-C is for whoever started it, and who stops it too
             **owner,
         )
     _wait_until_ready(server, home)
@@ -156,7 +180,7 @@ def _owner() -> dict[str, Any]:
 
 
 def _die_with_parent() -> list[str]:
-    """Prefix that makes the kernel stop the server when the tests are killed (Linux)."""
+    """Prefix that makes the kernel stop the server when its starter is killed (Linux)."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "INT", "--"] if setpriv else []
 

@@ -1,0 +1,100 @@
+"""What somebody who types may mean: words, categories and places of the listings seen now."""
+
+import unicodedata
+from typing import Any, Final
+
+import orjson
+import tantivy
+from tantivy import Occur
+
+from marketplace.embedded.fields import analyser
+from marketplace.embedded.matching import Matcher
+from marketplace.query import Place, Query, Suggestions
+
+_WORDS: Final = ("title", "category_words", "body")
+_MOST_NAMES: Final = 1_000
+
+
+class Suggester:
+    """What begins as was typed, in one snapshot of the index; `now` in seconds since 1970."""
+
+    def __init__(self, searcher: tantivy.Searcher, schema: tantivy.Schema, now: float) -> None:
+        self._searcher = searcher
+        self._schema = schema
+        self._visible, _ = Matcher(searcher, schema).whole(Query(), None, now)
+
+    def suggestions(self, text: str, most: int) -> Suggestions:
+        """Return at most `most` of each kind, the most frequent first."""
+        tokens = analyser("words").analyze(unicodedata.normalize("NFC", text))
+        if not tokens:
+            return Suggestions([], [], [])
+        return Suggestions(
+            words=self._words(tokens, most),
+            categories=self._names("category", "category_words", tokens, self._visible)[:most],
+            places=self._places(tokens, most),
+        )
+
+    def _words(self, tokens: list[str], most: int) -> list[str]:
+        """Return words that the last token begins, where the ones before stand as well."""
+        *before, beginning = tokens
+        among = self._all(
+            self._visible, *(self._any([(name, token) for name in _WORDS]) for token in before)
+        )
+        found: dict[str, str] = {}
+        for name in _WORDS:  # what is in a title is better than what is only in a body
+            for term, _ in self._searcher.terms_with_prefix(name, beginning, among, most):
+                if term not in found and len(found) < most:
+                    found[term] = self._spelt(name, term, among)
+        return list(found.values())
+
+    def _spelt(self, name: str, term: str, among: tantivy.Query) -> str:
+        """Return an analysed word as a listing writes it, with its accents."""
+        hit = self._first(self._all(among, self._any([(name, term)])))
+        written = " ".join([hit["title"], *hit["categories"], hit["text"]])
+        for token in analyser("words").pre_tokenize(written).tokens:
+            if token.text == term:
+                return written[token.char_offset_from : token.char_offset_to].lower()
+        return term  # it stands in the part of a long text that is not kept
+
+    def _places(self, tokens: list[str], most: int) -> list[Place]:
+        placed = self._all(self._visible, tantivy.Query.exists_query("lat"))
+        names = self._names("place", "place_words", tokens, placed)[:most]
+        hits = (self._first(self._all(placed, self._any([("place", name)]))) for name in names)
+        return [Place(name, hit["lat"], hit["lon"]) for name, hit in zip(names, hits, strict=True)]
+
+    def _names(
+        self, name: str, words: str, tokens: list[str], listings: tantivy.Query
+    ) -> list[str]:
+        """Return whole values of a field that have all the tokens, the last one as beginning."""
+        *before, beginning = tokens
+        begun = self._searcher.terms_with_prefix(words, beginning, listings)
+        among = self._all(
+            listings,
+            *(self._any([(words, token)]) for token in before),
+            tantivy.Query.term_set_query(self._schema, words, [term for term, _ in begun]),
+        )
+        plan = {"names": {"terms": {"field": name, "size": _MOST_NAMES}}}
+        buckets = self._searcher.aggregate(among, plan)["names"]["buckets"]
+        return [bucket["key"] for bucket in buckets if _matches(bucket["key"], before, beginning)]
+
+    def _first(self, asked_for: tantivy.Query) -> dict[str, Any]:
+        (_, address), *_ = self._searcher.search(asked_for, 1).hits
+        stored = self._searcher.doc(address).get_first("hit")
+        hit: dict[str, Any] = orjson.loads(bytes(stored or b""))
+        return hit
+
+    def _all(self, *queries: tantivy.Query) -> tantivy.Query:
+        return tantivy.Query.boolean_query([(Occur.Must, query) for query in queries])
+
+    def _any(self, terms: list[tuple[str, str]]) -> tantivy.Query:
+        return tantivy.Query.boolean_query(
+            [
+                (Occur.Should, tantivy.Query.term_query(self._schema, name, value))
+                for name, value in terms
+            ]
+        )
+
+
+def _matches(value: str, before: list[str], beginning: str) -> bool:
+    tokens = analyser("words").analyze(value)
+    return set(before) <= set(tokens) and any(token.startswith(beginning) for token in tokens)
