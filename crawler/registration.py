@@ -208,7 +208,7 @@ def _registered_again(
         raise ForbiddenError("this hub is suspended")
     rate = wanted.currency["rate"]
     if hub.state is HubState.ADMITTED and hub.rate_wanted != rate:
-        raise ConflictError(f"the rate {hub.rate_wanted} is agreed; the operator may agree another")
+        raise ConflictError(f"the rate {hub.rate_wanted} is agreed; registering does not change it")
     hub.rate_wanted = rate
     hub.inbox_uri, hub.outbox_uri = actor.inbox, actor.outbox
     describe(group, actor)
