@@ -52,7 +52,8 @@ def list_accounts(*, json: AsJson = False) -> None:
         return
     columns = ["group", "balance", "pending_out", "pending_in", "credit_limit", "surplus_limit"]
     columns += ["status", "version"]
-    print_table(columns, [[getattr(one, name) for name in columns] for one in found])
+    headings = [name.replace("_", " ") for name in columns]  # these wrap in a narrow terminal
+    print_table(headings, [[getattr(one, name) for name in columns] for one in found])
 
 
 @accounts_app.command("show")

@@ -53,6 +53,8 @@ def serve(
 ) -> None:
     """Serve the interface and the pages, with the worker beside them."""
     settings = _ready()
+    if "base_url" not in settings.model_fields_set:  # signatures cover it, so it must be true
+        settings = settings.model_copy(update={"base_url": f"http://{host}:{port}"})
     application = create_app(settings, work=work)
     progress_console.print(f"LocalPay serves {settings.base_url} on {host}:{port}; Ctrl-C ends it")
     uvicorn.run(

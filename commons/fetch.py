@@ -4,59 +4,52 @@ import asyncio
 import secrets
 import ssl
 import time
-import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from email.message import Message as MimeHeaders
-from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import urljoin
 
 import httpcore2
 import httpx2
 
 from commons.addresses import Target, names_loopback, read_target
+from commons.answers import (
+    ACTIVITY,
+    Held,
+    Response,
+    conditions,
+    read_body,
+    read_object,
+    retry_after_seconds,
+)
 from commons.errors import AddressRefusedError, FetchError, MalformedError
 from commons.guarded_network import GuardedNetwork, Resolve, resolve
-from commons.json_reading import read_json
-from commons.politeness import RETRY_AFTER_MAX_SECONDS, Host, Hosts
+from commons.politeness import NEWCOMERS_A_DAY, Host, Hosts, Newcomers
+from commons.robots import NAME, Rules, read_rules
 from commons.settings import Settings
 from commons.signatures import Message, PrivateKey, sign
 
-AGENT: Final = "LocalPay/0.1"
-ACTIVITY_PROFILE: Final = "https://www.w3.org/ns/activitystreams"
-ACTIVITY: Final = f'application/activity+json, application/ld+json; profile="{ACTIVITY_PROFILE}"'
+AGENT: Final = f"{NAME}/0.1"
 DESCRIPTOR: Final = "application/jrd+json, application/json"
 
 DEADLINE_SECONDS: Final = 15.0
-BODY_MAX_BYTES: Final = 1024 * 1024
 REDIRECTS_MAX: Final = 3
+ROBOTS_SECONDS: Final = 24 * 3600
+"""How long a robots.txt is gone by before it is asked for again."""
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _FINAL_STATUSES: Final = frozenset({404, 410, 451})
 _WAIT_STATUSES: Final = frozenset({429, 503})
 _FIRST_REDIRECT: Final = 300
+_NOT_MODIFIED: Final = 304
 _FIRST_ERROR: Final = 400
 _FIRST_SERVER_ERROR: Final = 500
-_INFLATE_EITHER: Final = zlib.MAX_WBITS | 32  # gzip or zlib, told apart by their first bytes
 # Shorter than the 5 s after which common servers close an idle connection under us.
 _KEEPALIVE_SECONDS: Final = 2.0
 _CONNECTIONS_MAX: Final = 100
-
-
-@dataclass(frozen=True)
-class Response:
-    """What a server answered, its body with any content coding undone."""
-
-    status: int
-    headers: Sequence[tuple[str, str]]
-    body: bytes
-
-    def header(self, name: str) -> str | None:
-        """Return the first line of a header, by lower-case name."""
-        return next((value for key, value in self.headers if key.lower() == name), None)
 
 
 @dataclass(frozen=True)
@@ -68,18 +61,13 @@ class Document:
     headers: Sequence[tuple[str, str]]
 
 
-def is_activity_media_type(value: str | None) -> bool:
-    """Tell whether a Content-Type is ActivityPub's: activity+json, or ld+json with its profile."""
-    headers = MimeHeaders()
-    headers["Content-Type"] = value or ""
-    if headers.get_content_type() == "application/activity+json":
-        return True
-    profile = headers.get_param("profile")
-    return (
-        headers.get_content_type() == "application/ld+json"
-        and isinstance(profile, str)
-        and ACTIVITY_PROFILE in profile.split()
-    )
+@dataclass
+class _Errand:
+    """What a door is used for; `fetches_left` None is no limit."""
+
+    known_uri: str = ""
+    crawling: bool = False
+    fetches_left: int | None = None
 
 
 class Door:
@@ -109,6 +97,9 @@ class Door:
         self._deadline_seconds = deadline_seconds
         self._clock = clock
         self._hosts = Hosts()
+        self._newcomers = Newcomers()
+        self._held = Held()
+        self._errand = _Errand()
         contact = " ".join(settings.contact.split())
         about = "; ".join(part for part in (f"+{settings.base_url}", contact) if part)
         self._agent = f"{AGENT} ({about})"
@@ -123,21 +114,27 @@ class Door:
             ),
         )
 
+    def errand(self, known_uri: str, *, crawling: bool = False, fetches: int | None = None) -> Self:
+        """Return this door for one errand, sharing all that it remembers of hosts.
+
+        The host of `known_uri` never counts as new. `crawling` reads only what robots.txt lets a
+        crawler read, and as fast as it says; after `fetches` requests the errand fails.
+        """
+        view = copy(self)
+        view._errand = _Errand(f"{known_uri.lower()}/", crawling, fetches)  # noqa: SLF001 (its own)
+        return view
+
     async def get_json(self, url: str, *, accept: str = ACTIVITY) -> Document:
         """Fetch a JSON object of one of the accepted media types, over at most 3 redirects.
 
-        Raises FetchError; `final` for 404, 410, 451 and for what AddressRefusedError says.
+        What has not changed since it was last fetched is not sent again. Raises FetchError;
+        `final` for 404, 410, 451, for what AddressRefusedError says and what robots.txt refuses.
         """
-        headers = [("Accept", accept), ("Accept-Encoding", "gzip")]
+        if self._errand.crawling:
+            await self._crawl_turn(url)
         async with self._deadline(url):
-            target = read_target(url, allow_loopback=self._allow_loopback)
-            for _ in range(REDIRECTS_MAX + 1):
-                response = await self._exchange("GET", target, headers, b"")
-                if response.status not in _REDIRECTS:
-                    return Document(target.url, _object(target, response, accept), response.headers)
-                target = self._redirected(target, response)
-        msg = f"{url} redirects more than {REDIRECTS_MAX} times"
-        raise FetchError(msg)
+            target, response = await self._follow(url, accept, crawling=self._errand.crawling)
+            return Document(target.url, read_object(target.url, response, accept), response.headers)
 
     async def post(self, url: str, body: bytes, media_type: str) -> Response:
         """Deliver a body and return the answer, which is below 400 and no redirect.
@@ -167,6 +164,68 @@ class Door:
             msg = f"{url} was not done in {self._deadline_seconds:g} s"
             raise FetchError(msg) from error
 
+    async def _follow(self, url: str, accept: str, *, crawling: bool) -> tuple[Target, Response]:
+        """Ask for a URL and follow its redirects; return where they end and what is there."""
+        target = read_target(url, allow_loopback=self._allow_loopback)
+        for _ in range(REDIRECTS_MAX + 1):
+            if crawling:
+                await self._rules_for(target)
+            response = await self._ask(target, accept)
+            if response.status not in _REDIRECTS:
+                return target, response
+            target = self._redirected(target, response)
+        msg = f"{url} redirects more than {REDIRECTS_MAX} times"
+        raise FetchError(msg)
+
+    async def _ask(self, target: Target, accept: str) -> Response:
+        """Ask for what is at a URL, or whether it has changed since it was asked for last."""
+        held = self._held.get(target.url, accept)
+        headers = [("Accept", accept), ("Accept-Encoding", "gzip"), *conditions(held)]
+        try:
+            response = await self._exchange("GET", target, headers, b"")
+        except FetchError as error:
+            if error.final:
+                self._held.drop(target.url, accept)
+            raise
+        if held is not None and response.status == _NOT_MODIFIED:
+            return held
+        self._held.keep(target.url, accept, response)
+        return response
+
+    async def _crawl_turn(self, url: str) -> None:
+        """Wait as long as the host's robots.txt asks; that is no part of the fetch's own time."""
+        async with self._deadline(url):
+            target = read_target(url, allow_loopback=self._allow_loopback)
+            rules = await self._rules_for(target)
+        if rules.delay_seconds and self._is_paced(target):
+            host = self._host("GET", target)
+            await asyncio.sleep(host.crawl_wait_seconds(rules.delay_seconds, self._clock()))
+
+    async def _rules_for(self, target: Target) -> Rules:
+        """Return the rules of the target's host, which are asked for once a day.
+
+        Raises a final FetchError where they do not let us read the target.
+        """
+        host = self._host("GET", target)
+        if host.rules is None or self._clock() >= host.rules_until:
+            host.rules = await self._robots(f"{target.scheme}://{target.authority}/robots.txt")
+            host.rules_until = self._clock() + ROBOTS_SECONDS
+        if not host.rules.allow(target.path):
+            msg = f"the robots.txt of {target.authority} does not let {NAME} read {target.url}"
+            raise FetchError(msg, final=True)
+        return host.rules
+
+    async def _robots(self, url: str) -> Rules:
+        try:
+            _, response = await self._follow(url, "text/plain", crawling=False)
+        except FetchError as error:
+            status = error.status or 0
+            if _FIRST_ERROR <= status < _FIRST_SERVER_ERROR and status not in _WAIT_STATUSES:
+                return Rules()  # there is none
+            msg = f"not crawled while {url} cannot be had: {error.detail}"
+            raise FetchError(msg) from error
+        return read_rules(response.body)
+
     def _redirected(self, target: Target, response: Response) -> Target:
         location = response.header("location")
         if location is None:
@@ -187,7 +246,8 @@ class Door:
         self, method: str, target: Target, headers: list[tuple[str, str]], body: bytes
     ) -> Response:
         """Send one request when it is the host's turn, and remember how the host fared."""
-        host = self._hosts.get(target.authority, self._clock())
+        self._count()
+        host = self._host(method, target)
         async with self._turn(host, target):
             try:
                 response = await self._send(method, target, headers, body)
@@ -204,10 +264,41 @@ class Door:
             raise FetchError(msg, final=response.status in _FINAL_STATUSES, status=response.status)
         return response
 
+    def _count(self) -> None:
+        if self._errand.fetches_left is None:
+            return
+        if self._errand.fetches_left <= 0:
+            msg = "more would have to be fetched for this than is fetched for one message"
+            raise FetchError(msg, final=True)
+        self._errand.fetches_left -= 1
+
+    def _host(self, method: str, target: Target) -> Host:
+        """Return what is remembered of a host; of a new one, only where it may be asked today.
+
+        Deliveries go to registered hubs alone, so their hosts count as known.
+        """
+        now = self._clock()
+        is_known = (
+            method == "POST"
+            or target.authority in self._hosts
+            or names_loopback(target.host)
+            or self._errand.known_uri.startswith(f"{target.scheme}://{target.authority}/")
+        )
+        if not is_known and not self._newcomers.admit(target.host, now):
+            msg = (
+                f"{target.authority} is not asked today, after {NEWCOMERS_A_DAY} other new hosts "
+                "of its domain"
+            )
+            raise FetchError(msg)
+        return self._hosts.get(target.authority, now)
+
+    def _is_paced(self, target: Target) -> bool:
+        return self._polite and not names_loopback(target.host)
+
     @asynccontextmanager
     async def _turn(self, host: Host, target: Target) -> AsyncIterator[None]:
         _refuse_closed(host, target, self._clock())
-        if not self._polite or names_loopback(target.host):
+        if not self._is_paced(target):
             yield
             return
         async with host.in_flight:
@@ -219,7 +310,7 @@ class Door:
     def _remember(self, host: Host, response: Response) -> None:
         now = self._clock()
         if response.status in _WAIT_STATUSES:
-            host.asked_to_wait(_retry_after_seconds(response.header("retry-after")), now)
+            host.asked_to_wait(retry_after_seconds(response.header("retry-after")), now)
         if response.status >= _FIRST_SERVER_ERROR:
             host.failed(now)
         else:
@@ -251,7 +342,9 @@ class Door:
             response = Response(answer.status, read, b"")
             if answer.status >= _FIRST_REDIRECT:
                 return response  # nothing that would be read follows
-            return replace(response, body=await _read_body(target, response, answer.aiter_stream()))
+            return replace(
+                response, body=await read_body(target.url, response, answer.aiter_stream())
+            )
         finally:
             await answer.aclose()
 
@@ -289,65 +382,3 @@ def _refuse_closed(host: Host, target: Target, now: float) -> None:
     if seconds > 0:
         msg = f"{target.authority} is left alone for another {seconds:.0f} s"
         raise FetchError(msg)
-
-
-def _retry_after_seconds(value: str | None) -> float:
-    if value is None:
-        return 0.0
-    if value.isascii() and value.isdigit():
-        return float(value[: len(str(RETRY_AFTER_MAX_SECONDS)) + 1])
-    try:
-        when = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return 0.0
-    return (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-
-
-def _object(target: Target, response: Response, accept: str) -> dict[str, Any]:
-    """Return the body as a JSON object of an accepted media type."""
-    media_type = response.header("content-type")
-    if not _is_accepted(media_type, accept):
-        msg = f"{target.url} is of the media type {media_type!r}"
-        raise FetchError(msg, status=response.status)
-    try:
-        value = read_json(response.body)
-    except MalformedError as error:
-        msg = f"{target.url}: {error.detail}"
-        raise FetchError(msg, status=response.status) from error
-    if not isinstance(value, dict):
-        msg = f"{target.url} is no JSON object"
-        raise FetchError(msg, status=response.status)
-    return value
-
-
-def _is_accepted(media_type: str | None, accept: str) -> bool:
-    if accept == ACTIVITY:
-        return is_activity_media_type(media_type)
-    essence = (media_type or "").partition(";")[0].strip().lower()
-    return essence in {part.strip() for part in accept.split(",")}
-
-
-async def _read_body(target: Target, response: Response, stream: AsyncGenerator[bytes]) -> bytes:
-    """Read the content and undo its coding ourselves, never beyond the limit."""
-    coding = (response.header("content-encoding") or "identity").strip().lower()
-    if coding not in {"identity", "gzip", "deflate"}:
-        msg = f"{target.url} is encoded as {coding!r}"
-        raise FetchError(msg, status=response.status)
-    inflate = None if coding == "identity" else zlib.decompressobj(_INFLATE_EITHER)
-    decoded, raw_bytes = bytearray(), 0
-    async with aclosing(stream) as chunks:
-        async for chunk in chunks:
-            raw_bytes += len(chunk)
-            room = BODY_MAX_BYTES + 1 - len(decoded)  # never 0, which zlib takes for "all"
-            try:
-                decoded += chunk[:room] if inflate is None else inflate.decompress(chunk, room)
-            except zlib.error as error:
-                msg = f"{target.url} is not what its encoding says: {error}"
-                raise FetchError(msg, status=response.status) from error
-            if max(len(decoded), raw_bytes) > BODY_MAX_BYTES:
-                msg = f"{target.url} has more than {BODY_MAX_BYTES} bytes"
-                raise FetchError(msg, status=response.status)
-    if inflate is not None and raw_bytes and (not inflate.eof or inflate.unused_data):
-        msg = f"{target.url} does not end where its encoding does"
-        raise FetchError(msg, status=response.status)
-    return bytes(decoded)

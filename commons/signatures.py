@@ -220,7 +220,8 @@ def verify(  # noqa: PLR0913 - the policy is spelled out at every call
             body=message.body,
         )
     except HTTPMessageSignaturesException as error:
-        msg = f"the signature is not valid: {error}"
+        reason = str(error) or "it is by another key or of other parts"
+        msg = f"the signature is not valid: {reason}"
         raise UnauthenticatedError(msg) from error
     digest = results[0].covered_components.get('"content-digest"')
     if digest is not None and "sha-256=" not in digest:

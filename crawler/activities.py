@@ -34,6 +34,8 @@ from crawler.peers import (
 from crawler.terms import Activity, Document, activity, id_of, objects, same_origin, types
 from marketplace.listings import Outcome, WithdrawnReason
 
+FETCHES_MOST: Final = 20
+"""How many requests one pushed activity may make us send, redirects included."""
 _NESTED_MOST: Final = 3
 _HELD: Final = frozenset({Outcome.INSERTED, Outcome.UPDATED, Outcome.UNCHANGED})
 
@@ -79,7 +81,7 @@ async def handle(
         document = read_json(body.encode())
         push = _Push(
             engine,
-            door,
+            door.errand(peer_uri, fetches=FETCHES_MOST),
             actor_uri(settings),
             message_id,
             peer_id,

@@ -62,7 +62,7 @@ async def ask_again(engine: Engine, door: Door, author_id: int) -> datetime | No
             session.delete(author)
             return None
     try:
-        await _ask(engine, door, uri)
+        await _ask(engine, door.errand(uri), uri)
     except FetchError as error:
         if not is_gone(error):
             raise

@@ -67,11 +67,11 @@ async def crawl(
     """Read a hub's outbox from where the last crawl stopped; return whether its end is reached.
 
     Another host's pages and pages already seen are not read, `totalItems` is not believed, and an
-    endless outbox ends after `pages_in_all`. What cannot be read is put aside; FetchError where a
-    page cannot be had now.
+    endless outbox ends after `pages_in_all`. What cannot be read, or may not by the host's
+    robots.txt, is put aside; FetchError where a page cannot be had now.
     """
     budget = budget or Budget()
-    under_way = _Crawl(engine, door, peer_id, outbox_uri)
+    under_way = _Crawl(engine, door.errand(outbox_uri, crawling=True), peer_id, outbox_uri)
     page_uri, offset = _cursor(under_way)
     items_left = budget.items
     for _ in range(budget.pages):
@@ -149,8 +149,10 @@ async def _collection(door: Door, page_uri: str) -> Document:
 
 
 def _is_unreadable(error: FetchError, *, is_first: bool) -> bool:
-    """Tell whether trying again is no use: it answered with no page, or a later page is gone."""
-    if error.status is None or may_come(error):
+    """Tell whether trying again is no use: no page, none for us, or a later page is gone."""
+    if error.status is None:
+        return error.final  # never asked: by our own rules, or by the host's robots.txt
+    if may_come(error):
         return False
     return not (error.final and is_first)
 
@@ -168,6 +170,7 @@ async def _take(
         removals += gone
     with transaction(under_way.engine) as session:
         _move_on(session, under_way.peer_id, page_uri, going_on)
+        taken(session, under_way.peer_id, [page_uri])
         _settle(session, under_way.peer_id, arrivals, removals)
 
 
@@ -182,7 +185,8 @@ async def try_again(engine: Engine, door: Door, aside_id: int) -> None:
         if row.document is not None:
             item = json.loads(row.document)
         speaker = hub.outbox_uri or uri
-    arrivals, removals = await _read(engine, door, item, speaker, set())
+    errand = door.errand(speaker, crawling=True)
+    arrivals, removals = await _read(engine, errand, item, speaker, set())
     late = next((arrival for arrival in arrivals if arrival.is_late), None)
     if late is not None:
         raise FetchError(late.reason)

@@ -42,6 +42,12 @@ def enqueue(session: Session, peer_id: int, inbox_uri: str, activity: dict[str, 
     return row
 
 
+def hurry(session: Session, peer_id: int) -> None:
+    """Have what waits for a hub's inbox tried now; nothing that was given up comes back."""
+    waits = (Delivery.peer_id == peer_id, Delivery.due_at.is_not(None))
+    session.execute(update(Delivery).where(*waits).values(due_at=now(session)))
+
+
 async def deliver(engine: Engine, door: Door, delivery_id: int) -> datetime | None:
     """Deliver one activity; FetchError where the inbox does not take it now."""
     with reading(engine) as session:

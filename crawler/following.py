@@ -75,7 +75,7 @@ def _follow(session: Session, settings: Settings, peer: Peer, inbox_uri: str) ->
 async def _look(
     engine: Engine, door: Door, peer_id: int, uri: str, budget: Budget | None
 ) -> datetime | None:
-    actor = await fetch_actor(door, uri)
+    actor = await fetch_actor(door.errand(uri), uri)
     with transaction(engine) as session:
         peer = session.get_one(Peer, peer_id, with_for_update=True)
         outbox_uri = note_actor(session, peer, actor)

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from commons.answers import is_activity_media_type
 from commons.database import now, reading, transaction, violated
 from commons.errors import (
     FetchError,
@@ -20,7 +21,7 @@ from commons.errors import (
     UnavailableError,
     UnsupportedMediaError,
 )
-from commons.fetch import Door, is_activity_media_type
+from commons.fetch import Door
 from commons.groups import Hub, HubKey, HubState
 from commons.json_reading import read_json
 from commons.key_formats import load_public_pem

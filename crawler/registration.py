@@ -33,7 +33,7 @@ from commons.groups import (
 from commons.key_formats import load_public_pem
 from commons.money import CurrencyKind, parse_rate
 from commons.signatures import Message, Verified, key_id_of, required_parts, verify
-from crawler import peers
+from crawler import delivery, peers
 from crawler.following import describe
 from crawler.hub_keys import store_keys, use_nonce
 from crawler.origins import Actor, fetch_actor
@@ -208,7 +208,7 @@ def _registered_again(
         raise ForbiddenError("this hub is suspended")
     rate = wanted.currency["rate"]
     if hub.state is HubState.ADMITTED and hub.rate_wanted != rate:
-        raise ConflictError(f"the rate {hub.rate_wanted} is agreed; the operator may agree another")
+        raise ConflictError(f"the rate {hub.rate_wanted} is agreed; registering does not change it")
     hub.rate_wanted = rate
     hub.inbox_uri, hub.outbox_uri = actor.inbox, actor.outbox
     describe(group, actor)
@@ -240,8 +240,10 @@ def _consent(session: Session, message: Message, wanted: Wanted, actor: Actor, h
         "body": message.body.decode(),
     }
     peers.consent(session, peer, evidence)
-    if hub.state is HubState.ADMITTED and peer.state is peers.PeerState.CONSENTED:
-        peers.schedule(session, peer.id)
+    waits = peer.state is peers.PeerState.CONSENTED or peer.attempts > 0
+    if hub.state is HubState.ADMITTED and waits:
+        peers.schedule(session, peer.id)  # it is up again, and need not wait out the back-off
+    delivery.hurry(session, peer.id)
 
 
 def admit(session: Session, group_id: str) -> Hub:

@@ -69,7 +69,9 @@ class HubServer:
         self.documents: dict[str, tuple[int, Json | bytes]] = {}
         self.asked: list[str] = []
         self.taken: list[Json] = []
+        self.unchanged: list[str] = []
         self.is_down = False
+        self.tags = False
         self.missing: set[str] = set()
         self.trusted: PublicKey = own_keys().actor.public_key()
         self._numbers = iter(range(1, 1_000_000))
@@ -254,9 +256,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, document: Json | bytes) -> None:
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        tag = f'"{hash(body)}"' if self.hub.tags else ""
+        if tag and self.headers["If-None-Match"] == tag:
+            self.hub.unchanged.append(self.path)
+            status, body = 304, b""
         self.send_response(status)
         self.send_header("Content-Type", ACTIVITY)
         self.send_header("Content-Length", str(len(body)))
+        if tag:
+            self.send_header("ETag", tag)
         self.end_headers()
         with suppress(ConnectionError):  # who is sent too much hangs up
             self.wfile.write(body)

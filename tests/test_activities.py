@@ -9,6 +9,7 @@ from sqlalchemy import Engine, select
 
 from commons.database import reading
 from commons.settings import Settings
+from crawler import activities
 from crawler.kept import InboxMessage, PutAside
 from crawler.peers import PeerState
 from marketplace.listings import Listing, WithdrawnReason
@@ -337,3 +338,18 @@ def test_the_order_of_activities_does_not_matter(
     assert len(found) == 25
     versions = {row.updated.isoformat() for row in found if row.withdrawn_at is None}
     assert versions == {at(2).replace("Z", "+00:00")}
+
+
+def test_a_push_that_asks_for_too_many_fetches_is_put_aside(
+    crawling: Crawling, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announced = hub.serve(hub.proposal(1))  # this and its author are two fetches
+    monkeypatch.setattr(activities, "FETCHES_MOST", 1)
+    crawling.push_and_work(hub, hub.activity("Announce", announced["id"]))
+
+    assert crawling.titles() == []
+    assert "more would have to be fetched" in crawling.put_aside()[announced["id"]]
+
+    monkeypatch.setattr(activities, "FETCHES_MOST", 2)
+    crawling.push_and_work(hub, hub.activity("Announce", announced["id"]))
+    assert crawling.titles() == ["Bicycle repair 1"]

@@ -185,7 +185,8 @@ def test_serving_finds_what_is_published_and_ends_on_sigterm(
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    told = environment(settings.model_copy(update={"base_url": url}))
+    told = environment(settings)
+    del told["LOCALPAY_BASE_URL"]
     engine = make_engine(settings.effective_database_url)
     publish(engine, draft("bikes", "Bicycle repair"))
     engine.dispose()
@@ -194,6 +195,8 @@ def test_serving_finds_what_is_published_and_ends_on_sigterm(
         server = subprocess.Popen(command, env=told, stderr=log, stdout=log)
     try:
         assert _titles(url, server) == ["Bicycle repair"]
+        actor = httpx2.get(f"{url}/actor", trust_env=False).json()
+        assert actor["id"] == f"{url}/actor"  # not said otherwise, it is where it listens
         server.send_signal(signal.SIGTERM)
         assert server.wait(WAIT_SECONDS) in {0, -signal.SIGTERM}
     finally:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from internet import PUBLIC_ADDRESS, Internet, answer, header, page, redirect
 
+from commons.answers import is_activity_media_type
 from commons.errors import AddressRefusedError, FetchError
-from commons.fetch import DESCRIPTOR, Door, is_activity_media_type
+from commons.fetch import DESCRIPTOR, Door
 from commons.settings import Settings
 from commons.signatures import generate_ed25519, key_id_of, required_parts, verify
 

@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from internet import Clock, Internet, answer, page, zipped
 
+from commons.answers import BODY_MAX_BYTES
 from commons.errors import FetchError
-from commons.fetch import BODY_MAX_BYTES, Door
+from commons.fetch import Door
 from commons.key_formats import generate_rsa, private_pem
 from commons.politeness import (
     BURST,

@@ -277,7 +277,7 @@ def test_a_hub_that_is_down_is_tried_again_and_shown_as_such(
     assert all(timedelta(0) < wait < timedelta(minutes=4) for wait in waits)
 
     hub.is_down = False
-    crawling.make_due(Peer)
+    crawling.register(hub)  # it says itself that it is up again
     crawling.work()
     with reading(crawling.engine) as session:
         healed = peer_report(session, hub.name)
@@ -295,6 +295,13 @@ def test_a_follow_that_is_not_taken_shows_in_the_report(crawling: Crawling, hub:
     assert (report.state, report.failures) == (PeerState.FOLLOWING, 1)
     assert report.last_error is not None
     assert "503" in report.last_error
+
+    hub.is_down = False
+    crawling.register(hub)
+    crawling.work()
+    with reading(crawling.engine) as session:
+        assert peer_report(session, hub.name).last_error is None
+    assert "Follow" in {activity["type"] for activity in hub.taken}
 
 
 def test_thirty_days_of_silence_withdraw_a_hubs_listings(
