@@ -102,7 +102,7 @@ def demo(
 @app.command()
 def search(  # noqa: PLR0913, PLR0917 (each is an option, by name)
     words: Annotated[list[str] | None, typer.Argument(help="Words to look for.")] = None,
-    near: Annotated[str | None, typer.Option(help="lat,lon in degrees.")] = None,
+    near: Annotated[str | None, typer.Option(help="lat,lon in degrees, or a place's name.")] = None,
     radius_km: Annotated[str | None, typer.Option(help="How far from there.")] = None,
     pay: Annotated[list[str] | None, typer.Option(help="Means of payment, repeatable.")] = None,
     type_: Annotated[str | None, typer.Option("--type", help="offer or want.")] = None,

@@ -238,7 +238,8 @@ def append_only_ddl(table_name: str, dialect: str) -> list[str]:
 
 
 def append_only(table: Table) -> None:
-    """Have the database itself refuse UPDATE and DELETE on `table`."""
+    """Have the database itself refuse UPDATE and DELETE on `table`; its `info` tells so."""
+    table.info["append_only"] = True
     for dialect in ("sqlite", "postgresql"):
         for statement in append_only_ddl(table.name, dialect):
             ddl: ExecutableDDLElement = DDL(statement)  # type: ignore[no-untyped-call]

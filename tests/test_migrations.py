@@ -53,9 +53,9 @@ def test_append_only_tables_have_their_triggers(engine: Engine) -> None:
     }[engine.dialect.name]
     with engine.connect() as connection:
         triggers = set(connection.scalars(text(question)))
-    for table in metadata.sorted_tables:
-        if not list(table.dispatch.after_create):
-            continue
+    guarded = [table for table in metadata.sorted_tables if "append_only" in table.info]
+    assert len(guarded) >= 6
+    for table in guarded:
         for statement in append_only_ddl(table.name, engine.dialect.name):
             kind, name = statement.split()[1:3]
             assert kind == "FUNCTION" or name in triggers, table.name

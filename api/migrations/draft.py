@@ -111,7 +111,7 @@ def _finish(_context: object, _revision: object, scripts: list[MigrationScript])
         return
     created = [op.table_name for op in operations.ops if isinstance(op, CreateTableOp)]
     # A table listens to its own creation only to be made append-only.
-    guarded = [name for name in created if list(metadata.tables[name].dispatch.after_create)]
+    guarded = [name for name in created if "append_only" in metadata.tables[name].info]
     operations.ops.extend(AppendOnly(name) for name in guarded)
 
 
