@@ -139,7 +139,7 @@ def _latencies(
         _ask_each(answer, queries[:WARMING])
     runs: list[list[list[float]]] = []
     for _ in track(range(RUNS), name, console=progress_console):
-        taken = [[1000 * _seconds(lambda: a(q)) for a in answers] for q in queries]  # noqa: B023
+        taken = [[1000 * _seconds(lambda: a(q)) for a in answers] for q in queries]  # noqa: B023 (called within its turn)
         by_answer = zip(*taken, strict=True)
         runs.append([quantiles(each, n=100, method="inclusive") for each in by_answer])
     for percent in percents:

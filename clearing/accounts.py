@@ -174,7 +174,7 @@ class LimitChange(Base):
     changed_at: Mapped[datetime]
 
 
-database.append_only(LimitChange.__table__)  # type: ignore[arg-type]
+database.append_only(LimitChange)
 
 
 def open_account(

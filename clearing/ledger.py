@@ -73,8 +73,8 @@ class ChainRow(Base):
     hash: Mapped[str] = mapped_column(String(chain.DIGEST_HEX_LENGTH))
 
 
-for _table in (Journal.__table__, Entry.__table__, ChainRow.__table__):
-    database.append_only(_table)  # type: ignore[arg-type]
+for _model in (Journal, Entry, ChainRow):
+    database.append_only(_model)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Rate(Base):
     __table_args__ = (CheckConstraint("known_from <= valid_from", name="known_before_valid"),)
 
 
-database.append_only(Rate.__table__)  # type: ignore[arg-type]
+database.append_only(Rate)
 
 
 def agree(session: Session, group_id: str, rate: Fraction) -> Rate:

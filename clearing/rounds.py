@@ -83,7 +83,7 @@ class SetOff(Base):
     )
 
 
-database.append_only(SetOff.__table__)  # type: ignore[arg-type]
+database.append_only(SetOff)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from sqlalchemy import (
     Integer,
     MetaData,
     String,
-    Table,
     UniqueConstraint,
     create_engine,
     event,
@@ -237,10 +236,11 @@ def append_only_ddl(table_name: str, dialect: str) -> list[str]:
     ]
 
 
-def append_only(table: Table) -> None:
-    """Have the database itself refuse UPDATE and DELETE on `table`; its `info` tells so."""
+def append_only(model: type[Base]) -> None:
+    """Have the database itself refuse UPDATE and DELETE on a table; its `info` tells so."""
+    table = Base.metadata.tables[model.__tablename__]
     table.info["append_only"] = True
     for dialect in ("sqlite", "postgresql"):
         for statement in append_only_ddl(table.name, dialect):
-            ddl: ExecutableDDLElement = DDL(statement)  # type: ignore[no-untyped-call]
+            ddl: ExecutableDDLElement = DDL(statement)  # type: ignore[no-untyped-call] # SQLAlchemy left it untyped
             event.listen(table, "after_create", ddl.execute_if(dialect=dialect))

@@ -101,7 +101,7 @@ class Stream(httpcore2.AsyncNetworkStream):
         self._internet = internet
         self._written = b""
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 (httpcore2's signature)
         """Answer what was written since."""
         assert max_bytes
         assert timeout is None
@@ -110,7 +110,7 @@ class Stream(httpcore2.AsyncNetworkStream):
         asked, self._written = self._written, b""
         return await self._internet.answer_to(asked)
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 (httpcore2's signature)
         """Take a part of a request."""
         assert timeout is None
         self._written += buffer
@@ -123,7 +123,7 @@ class Stream(httpcore2.AsyncNetworkStream):
         self,
         ssl_context: ssl.SSLContext,
         server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,  # noqa: ASYNC109 (httpcore2's signature)
     ) -> httpcore2.AsyncNetworkStream:
         """Record the name by which the server's certificate would be checked."""
         assert timeout is None

@@ -78,7 +78,7 @@ def draft(name: str, title: str, body: str = "", **values: object) -> Draft:
         author_uri=f"https://hub.example/members/{name}",
         published=NOW - timedelta(days=1),
     )
-    return replace(made, **values)  # type: ignore[arg-type]
+    return replace(made, **values)  # type: ignore[arg-type] # any field, by name
 
 
 def publish(engine: Engine, *drafts: Draft, group_id: str | None = None) -> None:
@@ -98,7 +98,7 @@ def names(page: Page) -> list[str]:
 
 
 def found(index: Index, **question: object) -> set[str]:
-    page = index.search(Query(limit=100, **question))  # type: ignore[arg-type]
+    page = index.search(Query(limit=100, **question))  # type: ignore[arg-type] # any field, by name
     assert page.total == len(page.hits)
     assert page.total_is_exact
     return set(names(page))

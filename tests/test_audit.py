@@ -131,7 +131,7 @@ def tamperings(table: Table, row: Row[Any]) -> Iterator[tuple[str, Any]]:
     yield "deleted", table.delete().where(where(table, row))
 
 
-def after(engine: Engine, table: Table, change: Any) -> list[str] | None:  # noqa: ANN401
+def after(engine: Engine, table: Table, change: Any) -> list[str] | None:  # noqa: ANN401 (passed on as it is)
     """What the audit says after a change; None where the database itself does not take it."""
     with reading(engine) as session:
         try:

@@ -127,7 +127,7 @@ class ClearingMachine(RuleBasedStateMachine):
         return multiple(*made)
 
     @rule(target=transfers, pair=PAIRS, halves=HALVES, requested=st.booleans())
-    def create(self, pair: Pair, halves: int, requested: bool) -> Create:  # noqa: FBT001
+    def create(self, pair: Pair, halves: int, requested: bool) -> Create:  # noqa: FBT001 (Hypothesis names it)
         """Push or request a transfer."""
         amount = halves * HOUR // 2
         one = push(*pair, format_amount(amount, CLEARING_SCALE))
@@ -223,7 +223,7 @@ class ClearingMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.round is not None)
     @rule(committed=st.booleans())
-    def end_round(self, committed: bool) -> None:  # noqa: FBT001
+    def end_round(self, committed: bool) -> None:  # noqa: FBT001 (Hypothesis names it)
         """Commit or abandon the proposed round."""
         assert self.round is not None
         before = {name: self.model.balance(name) for name in NAMES}

@@ -91,9 +91,9 @@ def broken(engine: Engine, *statements: object) -> str:
     """The name of the constraint that the last statement violates."""
     with transaction(engine) as session:
         for statement in statements[:-1]:
-            session.execute(statement)  # type: ignore[call-overload]
+            session.execute(statement)  # type: ignore[call-overload] # any statement
         with pytest.raises(IntegrityError) as refused:
-            session.execute(statements[-1])  # type: ignore[call-overload]
+            session.execute(statements[-1])  # type: ignore[call-overload] # any statement
         session.rollback()
     return violated(refused.value)
 

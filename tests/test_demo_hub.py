@@ -266,7 +266,7 @@ def test_what_is_no_activity_is_refused(
 ) -> None:
     response = client.post(hub.at.inbox, content=b"x" * 300_000)
     assert response.status_code == 413
-    assert post(client, follower, hub, [1]).status_code == 400  # type: ignore[arg-type]
+    assert post(client, follower, hub, [1]).status_code == 400  # type: ignore[arg-type] # a list is no document
 
 
 def test_an_answer_that_localpay_did_not_sign_is_not_believed(hub: Hub) -> None:

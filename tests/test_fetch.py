@@ -58,7 +58,7 @@ def public(settings: Settings) -> Settings:
     )
 
 
-def door(settings: Settings, internet: Internet, **others: Any) -> Door:  # noqa: ANN401
+def door(settings: Settings, internet: Internet, **others: Any) -> Door:  # noqa: ANN401 (passed on as it is)
     return Door(
         settings,
         KEY_ID,
@@ -69,7 +69,7 @@ def door(settings: Settings, internet: Internet, **others: Any) -> Door:  # noqa
     )
 
 
-def run(opened: Door, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
+def run(opened: Door, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 (passed on as it is)
     async def whole() -> object:
         try:
             return await work
@@ -79,7 +79,7 @@ def run(opened: Door, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
     return asyncio.run(whole())
 
 
-def get(settings: Settings, internet: Internet, url: str = ACTOR, **others: Any) -> Any:  # noqa: ANN401
+def get(settings: Settings, internet: Internet, url: str = ACTOR, **others: Any) -> Any:  # noqa: ANN401 (passed on as it is)
     opened = door(settings, internet)
     return run(opened, opened.get_json(url, **others))
 

@@ -27,11 +27,11 @@ KEY = "hub.example/actor"
 ROBOTS = "hub.example/robots.txt"
 
 
-def door(settings: Settings, internet: Internet, **others: Any) -> Door:  # noqa: ANN401
+def door(settings: Settings, internet: Internet, **others: Any) -> Door:  # noqa: ANN401 (passed on as it is)
     return Door(settings, network=internet, resolve=internet.resolve, **{"polite": False, **others})
 
 
-def run(opened: Door, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
+def run(opened: Door, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 (passed on as it is)
     async def whole() -> object:
         try:
             return await work
@@ -49,7 +49,7 @@ def asked(internet: Internet) -> list[str]:
     return [request.target_uri.partition("://")[2] for request in internet.requests]
 
 
-def crawl(settings: Settings, internet: Internet, url: str = ACTOR) -> Any:  # noqa: ANN401
+def crawl(settings: Settings, internet: Internet, url: str = ACTOR) -> Any:  # noqa: ANN401 (passed on as it is)
     opened = door(settings, internet)
     return run(opened, opened.errand(url, crawling=True).get_json(url))
 

@@ -41,11 +41,11 @@ JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/activity+json\r\n"
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-def door(settings: Settings, internet: Internet, **others: Any) -> Door:  # noqa: ANN401
+def door(settings: Settings, internet: Internet, **others: Any) -> Door:  # noqa: ANN401 (passed on as it is)
     return Door(settings, network=internet, resolve=internet.resolve, **{"polite": False, **others})
 
 
-def run(opened: Door, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
+def run(opened: Door, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 (passed on as it is)
     async def whole() -> object:
         try:
             return await work
@@ -55,7 +55,7 @@ def run(opened: Door, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
     return asyncio.run(whole())
 
 
-def get(settings: Settings, response: bytes) -> Any:  # noqa: ANN401
+def get(settings: Settings, response: bytes) -> Any:  # noqa: ANN401 (passed on as it is)
     opened = door(settings, Internet(pages={KEY: response}))
     return run(opened, opened.get_json(ACTOR)).body
 
@@ -126,7 +126,7 @@ async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncI
         yield server.sockets[0].getsockname()[1]
 
 
-def ask(settings: Settings, handler: Handler, **others: Any) -> Any:  # noqa: ANN401
+def ask(settings: Settings, handler: Handler, **others: Any) -> Any:  # noqa: ANN401 (passed on as it is)
     """Fetch from a real server on the loopback."""
 
     async def whole() -> object:

@@ -110,7 +110,7 @@ def test_too_large_an_activity_is_refused(service: Served, hub: HubServer) -> No
 
 
 def test_what_is_no_activity_is_malformed(service: Served, hub: HubServer) -> None:
-    assert service.push(hub, ["Create"]).status_code == 400  # type: ignore[arg-type]
+    assert service.push(hub, ["Create"]).status_code == 400  # type: ignore[arg-type] # a list is no document
     assert kept(service) == 0
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from random import Random
 
-import h3  # type: ignore[import-untyped]
+import h3  # type: ignore[import-untyped] # it has no annotations
 import pytest
 from market import (
     IMPLEMENTATIONS,

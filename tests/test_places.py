@@ -1,4 +1,4 @@
-import h3  # type: ignore[import-untyped]
+import h3  # type: ignore[import-untyped] # it has no annotations
 import numpy as np
 import pytest
 from hypothesis import assume, given
