@@ -128,10 +128,12 @@ class Runner:
         await asyncio.gather(*self._tasks.values())
 
     def _renew(self) -> None:
-        if not self._tasks or time.monotonic() - self._leased_at < RENEW_SECONDS:
+        # A row that was done just now must not be leased again: it may be due at once.
+        working = [row_id for row_id, task in self._tasks.items() if not task.done()]
+        if not working or time.monotonic() - self._leased_at < RENEW_SECONDS:
             return
         with transaction(self._engine) as session:
-            _lease(session, self._job, self._tasks, database.now(session))
+            _lease(session, self._job, working, database.now(session))
         self._leased_at = time.monotonic()
 
     def _claim(self, most: int) -> dict[int, datetime]:
