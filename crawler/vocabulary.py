@@ -22,7 +22,8 @@ from crawler.terms import (
     values,
 )
 from marketplace.drafts import Draft, ListingType
-from marketplace.payment import Payment, PaymentMeans, resolve
+from marketplace.payment import Payment, PaymentMeans, is_amount, resolve
+from marketplace.prices import read_amount, read_price
 
 PURPOSES: Final = {"offer": ListingType.OFFER, "request": ListingType.WANT}
 PROPOSAL_RELATION: Final = "https://w3id.org/valueflows/ont/vf#Proposal"
@@ -31,6 +32,7 @@ CARRIERS: Final = frozenset({"Create", "Update", "Announce", "Add"})
 _NESTED_MOST: Final = 3  # a group's Announce of a member's Create of a Proposal
 _ENDS: Final = ("hasEnd", "due", "endTime", "expires_at", "expires")
 _GROUPS: Final = ("inScopeOf", "audience")
+_WIKIDATA: Final = ("www.wikidata.org", "wikidata.org")
 _PLURAL_UNIT: Final = "one"  # the unit of things that are counted, no currency
 
 
@@ -106,7 +108,7 @@ def _proposal(document: Document, carrier: Document, group: str | None) -> Found
         place_name=text(place, "name") or None,
         lat=number(place, "latitude", "lat"),
         lon=number(place, "longitude", "lon"),
-        payments=(_payment(document, group),),
+        payments=_payments(document, group),
         published=moment(document, "published"),
         updated=moment(document, "updated"),
         expires_at=moment(document, *_ENDS) or moment(primary, *_ENDS),
@@ -132,25 +134,38 @@ def asks_noindex(document: Document) -> bool:
     return "noindex" in tags or "none" in (tag.strip() for tag in tags.split(","))
 
 
-def _payment(document: Document, group: str | None) -> Payment:
+def _payments(document: Document, group: str | None) -> tuple[Payment, ...]:
     """Read how the other side is paid; without a word of it a group's currency, else a gift."""
     reciprocal = next(objects(document, "reciprocal"), None)
     if reciprocal is None:
-        return Payment(PaymentMeans.GROUP_DEFAULT if group else PaymentMeans.GIFT)
+        return (Payment(PaymentMeans.GROUP_DEFAULT if group else PaymentMeans.GIFT),)
     quantity = next(objects(reciprocal, "resourceQuantity"), {})
-    amount = decimal_text(quantity, "hasNumericalValue")
+    written = decimal_text(quantity, "hasNumericalValue")
+    amount = written if written and is_amount(written) else read_amount(written or "")
     unit = _unit(quantity)
-    means, currency = PaymentMeans.UNSPECIFIED, None
+    currency = None
     for named in (first_id(reciprocal, "resourceConformsTo"), unit):
-        if named and means is PaymentMeans.UNSPECIFIED:
-            means, currency = resolve(named)
+        means, found = resolve(named)
+        if means is not PaymentMeans.UNSPECIFIED:
+            return (Payment(means, found, amount, written if amount is None else None),)
+        currency = currency or found
+    unit = "" if unit == _PLURAL_UNIT else unit
+    if currency is not None:
+        return (Payment(PaymentMeans.UNSPECIFIED, currency, amount),)
     thing = text(reciprocal, "resourceConformsTo")
-    if means is not PaymentMeans.UNSPECIFIED:
-        return Payment(means, currency, amount)
-    is_in_words = bool(thing) and origin(thing) is None
-    if is_in_words and unit in {"", _PLURAL_UNIT}:
-        return Payment(PaymentMeans.BARTER, text=thing)
-    return Payment(means, currency, amount, None if unit in {"", _PLURAL_UNIT} else unit)
+    if told := _told(unit or thing, written, amount):
+        return told
+    if thing and not unit:
+        return (Payment(PaymentMeans.BARTER, text=thing),)
+    words = " ".join(filter(None, (written if amount is None else None, unit)))
+    return (Payment(PaymentMeans.UNSPECIFIED, None, amount, words or None),)
+
+
+def _told(words: str, written: str | None, amount: str | None) -> tuple[Payment, ...]:
+    """Read a price in words, whose amount may stand within them or apart from them."""
+    if amount is None:
+        return read_price(f"{written or ''} {words}")
+    return read_price(words, amount=amount) or read_price(words)
 
 
 def _unit(quantity: Document) -> str:
@@ -203,7 +218,10 @@ def _categories(document: Document, primary: Document) -> tuple[str, ...]:
         if "PropertyValue" in types(value) and text(value, "name").lower() == "category"
     ]
     classified = [name for name in texts(primary, "resourceClassifiedAs") if origin(name) is None]
-    return tuple(dict.fromkeys(name for name in [*hashtags, *named, *classified] if name))
+    of_what = [*ids(primary, "resourceClassifiedAs"), *ids(primary, "resourceConformsTo")]
+    items = [uri for uri in of_what if (origin(uri) or ("", "", None))[1] in _WIKIDATA]
+    told = [*hashtags, *named, *classified, *items]
+    return tuple(dict.fromkeys(name for name in told if name))
 
 
 def _image(document: Document) -> str | None:

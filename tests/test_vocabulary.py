@@ -174,6 +174,87 @@ def test_a_thing_named_in_words_is_barter_and_an_unknown_unit_stays_text() -> No
     }
 
 
+@pytest.mark.parametrize(
+    ("thing", "unit", "value", "payments"),
+    [
+        (None, "€", "1.50", [{"means": "national", "currency": "EUR", "amount": "1.50"}]),
+        (None, "euros", "3", [{"means": "national", "currency": "EUR", "amount": "3"}]),
+        (None, "EUR", "1,50", [{"means": "national", "currency": "EUR", "amount": "1.50"}]),
+        (None, "EUR", "1.500", [{"means": "national", "currency": "EUR", "amount": "1.500"}]),
+        (
+            None,
+            "EUR",
+            "1,500",
+            [{"means": "national", "currency": "EUR", "text": "1,500"}],
+        ),
+        (
+            None,
+            "€/kg",
+            "3",
+            [{"means": "national", "currency": "EUR", "amount": "3", "text": "3 €/kg"}],
+        ),
+        (None, "Stunden", "2", [{"means": "time", "amount": "2"}]),
+        (None, "one", "2 h", [{"means": "time", "amount": "2"}]),
+        (None, None, "gratis", [{"means": "gift"}]),
+        ("gratis", "one", "1", [{"means": "gift"}]),
+        ("2 h", "one", "1", [{"means": "time", "amount": "2"}]),
+        ("Tausch", None, None, [{"means": "barter"}]),
+        ("Request a quote", None, None, [{"means": "unspecified", "text": "Request a quote"}]),
+        ("a jar of honey", "one", "2", [{"means": "barter", "text": "a jar of honey"}]),
+        (
+            "2 h oder 20 €",
+            None,
+            None,
+            [
+                {"means": "time", "amount": "2"},
+                {"means": "national", "currency": "EUR", "amount": "20"},
+            ],
+        ),
+        (None, "$", "5", [{"means": "unspecified", "amount": "5", "text": "$"}]),
+        (None, "eggs", "a few", [{"means": "unspecified", "text": "a few eggs"}]),
+        (
+            "https://www.wikidata.org/entity/Q131723",
+            "one",
+            "0.01",
+            [{"means": "crypto", "currency": "BTC", "amount": "0.01"}],
+        ),
+        (
+            "eip155:1/slip44:60",
+            "one",
+            "0.000000000000000001",
+            [
+                {
+                    "means": "crypto",
+                    "currency": "caip:19:eip155:1/slip44:60",
+                    "amount": "0.000000000000000001",
+                }
+            ],
+        ),
+        (
+            "https://www.wikidata.org/wiki/Q11442",
+            "one",
+            "1",
+            [
+                {
+                    "means": "unspecified",
+                    "currency": "https://www.wikidata.org/wiki/Q11442",
+                    "amount": "1",
+                }
+            ],
+        ),
+    ],
+)
+def test_a_price_in_words_is_read_where_it_can_be(
+    thing: str | None, unit: str | None, value: str | None, payments: list[dict[str, str]]
+) -> None:
+    quantity = {"hasUnit": unit, "hasNumericalValue": value}
+    reciprocal = {"resourceConformsTo": thing, "resourceQuantity": quantity}
+
+    (found,) = read(proposal(reciprocal=reciprocal))
+
+    assert [payment.as_json() for payment in check(found.draft).payments] == payments
+
+
 def test_a_group_that_announces_gives_its_default_currency() -> None:
     announce = {"type": "Announce", "actor": "https://hub.example/group", "object": proposal()}
 
