@@ -2,12 +2,41 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 ONE_EDIT_FROM: Final = 4
 TWO_EDITS_FROM: Final = 8
 SHORTEST_PREFIX: Final = 2
+
+# Puts letters apart that are written without spaces. A control character: it ends a word in
+# every index, and taking it out again gives the text as it was.
+SEAM: Final = "\x1f"
+_UNSPACED: Final = (
+    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff"  # Han
+    "\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # kana
+    "\u3105-\u312f\u31a0-\u31bf"  # bopomofo
+    "\u0e01-\u0e30\u0e32\u0e33\u0e40-\u0e46"  # Thai
+    "\u0e81-\u0eb0\u0eb2\u0eb3\u0ebd\u0ec0-\u0ec6\u0edc-\u0edf"  # Lao
+    "\u1000-\u102a\u103f\u1780-\u17b3\u17d7\u17dc"  # Burmese, Khmer
+)
+_UPON_THEM: Final = (  # marks upon such letters, and what chooses one of their forms
+    "\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece\u102b-\u103e\u17b4-\u17d3\u17dd"
+    "\u3099\u309a\ufe00-\ufe0f\U000e0100-\U000e01ef"
+)
+_ANY_UNSPACED: Final = re.compile(f"[{_UNSPACED}]")
+_WORD: Final = re.compile(r"[^\W_]+")
+_WORD_OR_LETTER: Final = re.compile(rf"[{_UNSPACED}][{_UPON_THEM}]*|[^\W_{_UNSPACED}]+")
+_BESIDE_UNSPACED: Final = re.compile(
+    f"(?=[{_UNSPACED}])|(?<=[{_UNSPACED}{_UPON_THEM}])(?![{_UPON_THEM}])"
+)
+# What French, Italian and Catalan leave of a small word before a vowel: d'abeilles, dell'orto.
+_ELIDED: Final = re.compile(
+    r"^(?:[cdjlmnst]|qu|(?:d|n|s)?(?:e|a|u)?ll|un|quest)['’](?=\w)",  # noqa: RUF001 (both are typed)
+    re.IGNORECASE,
+)
 _PIECE: Final = re.compile(r'(?:(?<=\s)|^)(-?)"([^"]*)"?|(\S+)')
 
 
@@ -15,14 +44,21 @@ _PIECE: Final = re.compile(r'(?:(?<=\s)|^)(-?)"([^"]*)"?|(\S+)')
 class Words:
     """`all_of` must each be found, forgiving; `phrases` word for word; `none_of` not at all.
 
-    Each of `phrases` and `none_of` is a sequence of words that follow each other; `prefix`
-    tells that the last of `all_of` may be the beginning of a word.
+    Each of `phrases` and `none_of` is a sequence of words that follow each other: `quoted` ones,
+    and those `joined` by what is no space, as in e-bike. `prefix` tells that the last of `all_of`
+    may be the beginning of a word.
     """
 
     all_of: tuple[str, ...] = ()
-    phrases: tuple[tuple[str, ...], ...] = ()
+    quoted: tuple[tuple[str, ...], ...] = ()
+    joined: tuple[tuple[str, ...], ...] = ()
     none_of: tuple[tuple[str, ...], ...] = ()
     prefix: bool = False
+
+    @property
+    def phrases(self) -> tuple[tuple[str, ...], ...]:
+        """All that must be found word for word."""
+        return self.quoted + self.joined
 
     def __bool__(self) -> bool:
         return bool(self.all_of or self.phrases)
@@ -31,23 +67,44 @@ class Words:
 def read_words(text: str) -> Words:
     """Read words, `"exact phrases"` and `-exclusions` from what was typed."""
     all_of: list[str] = []
-    phrases: list[tuple[str, ...]] = []
+    quoted: list[tuple[str, ...]] = []
+    joined: list[tuple[str, ...]] = []
     none_of: list[tuple[str, ...]] = []
     prefix = False
-    for minus, quoted, bare in _PIECE.findall(unicodedata.normalize("NFC", text)):
+    for minus, inside, bare in _PIECE.findall(unicodedata.normalize("NFC", text)):
         without = bool(minus) or (bare.startswith("-") and len(bare) > 1)
-        words = _split(quoted or bare)
+        words = _split(separated(inside or _ELIDED.sub("", bare)))
         if not words:
             continue
         prefix = False
         if without:
             none_of.append(words)
-        elif quoted or len(words) > 1:  # "e-bike" is one thing, not two
-            phrases.append(words)
+        elif inside:
+            quoted.append(words)
+        elif len(words) > 1:  # "e-bike" is one thing, not two
+            joined.append(words)
         else:
             all_of += words
             prefix = len(words[0]) >= SHORTEST_PREFIX
-    return Words(tuple(all_of), tuple(phrases), tuple(none_of), prefix)
+    return Words(tuple(all_of), tuple(quoted), tuple(joined), tuple(none_of), prefix)
+
+
+def separated(text: str) -> str:
+    """Return a text with SEAM between letters that are written without spaces.
+
+    Of Chinese, Japanese, Thai, Lao, Khmer and Burmese each letter is a word of its own, with the
+    marks upon it, and a word of several is a phrase; Korean has spaces. To be used on what is
+    indexed; `read_words` uses it on what is asked.
+    """
+    if text.isascii() or not _ANY_UNSPACED.search(text):
+        return text
+    return _BESIDE_UNSPACED.sub(SEAM, text)
+
+
+def words_in(text: str) -> Iterator[re.Match[str]]:
+    """Find the words of a text as an index has them: what `separated` puts apart is none."""
+    unspaced = not text.isascii() and _ANY_UNSPACED.search(text)
+    return (_WORD_OR_LETTER if unspaced else _WORD).finditer(text)
 
 
 def _split(text: str) -> tuple[str, ...]:
