@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.datastructures import MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crawler.actor import VERSION
@@ -15,6 +16,7 @@ from crawler.actor import VERSION
 MAX_AGE_SECONDS: Final = 30
 EPOCH_SECONDS: Final = 300
 CACHE_CONTROL: Final = f"public, max-age={MAX_AGE_SECONDS}"
+NOT_KEPT: Final = "private, no-store"
 _OK: Final = 200
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -43,6 +45,33 @@ class Cacheable(APIRoute):
         return cacheable
 
 
+class Unkept:
+    """Has nobody keep an answer that depends on who pays, problem or not; plain ASGI.
+
+    What a group can pay changes without a revision, so such an answer has no ETag and a request
+    for it no condition.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or not _names_payer(scope):
+            await self.app(scope, receive, send)
+            return
+        headers = [header for header in scope["headers"] if header[0] != b"if-none-match"]
+
+        async def unkept(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answered = MutableHeaders(scope=message)
+                answered["Cache-Control"] = NOT_KEPT
+                del answered["ETag"]
+            await send(message)
+
+        await self.app({**scope, "headers": headers}, receive, unkept)
+
+
 class HeadAsGet:
     """Answers HEAD as GET would be answered, without the body; plain ASGI."""
 
@@ -61,6 +90,10 @@ class HeadAsGet:
             await send(message)
 
         await self.app({**scope, "method": "GET"}, receive, bodiless)
+
+
+def _names_payer(scope: Scope) -> bool:
+    return any(QueryParams(scope["query_string"]).getlist("payer_group"))
 
 
 def etag_of(request: Request, revision: int) -> str:

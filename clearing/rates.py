@@ -3,7 +3,7 @@
 from datetime import datetime
 from fractions import Fraction
 
-from sqlalchemy import CheckConstraint, ForeignKey, String, select
+from sqlalchemy import CheckConstraint, ForeignKey, String, Subquery, func, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from commons import database
@@ -53,3 +53,14 @@ def rate_at(session: Session, group_id: str, moment: datetime) -> Fraction:
     if text is None:
         raise ConflictError(f"no rate is agreed for the currency of group {group_id!r}")
     return parse_rate(text)
+
+
+def rates_at(moment: datetime) -> Subquery:
+    """Return a table of `group_id` and `rate`: the rates that apply at `moment`, one a group."""
+    newest = (
+        func.row_number()
+        .over(partition_by=Rate.group_id, order_by=(Rate.valid_from.desc(), Rate.id.desc()))
+        .label("newest")
+    )
+    dated = select(Rate.group_id, Rate.rate, newest).where(Rate.valid_from <= moment).subquery()
+    return select(dated.c.group_id, dated.c.rate).where(dated.c.newest == 1).subquery()

@@ -20,6 +20,7 @@ PATHS = (
     "/listings/{bread}",
     "/listings/map?bbox=-10,35,30,60&zoom=5",
     "/suggest?q=br",
+    "/categories",
     "/groups",
     "/groups/river",
     "/?q=bread",
