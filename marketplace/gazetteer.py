@@ -118,6 +118,23 @@ class Gazetteer:
         found = self.find(place.label, 1)
         return place.label if found == [place] else f"{place.lat},{place.lon}"
 
+    def is_own(self, place: Place) -> bool:
+        """Tell whether a place was found by its own name, not by another that it has."""
+        return any(
+            self._owners[entry] & 1 and self._place(entry).lat == place.lat
+            for entry in self._called(fold(place.name))
+        )
+
+    def country_called(self, name: str) -> str | None:
+        """Return the country, by ISO 3166, that a text is the name of, if it is one's alone."""
+        named = self._region_words.get(fold(name), frozenset())
+        countries = {self._regions[number][0] for number in named}
+        if len(countries) != 1:
+            return None
+        country = countries.pop()
+        parts = sum(region_of == country for region_of, _ in self._regions)
+        return country if len(named) == parts else None
+
     def _called(self, folded: str) -> range:
         return self._between(folded, "\x00") if folded else range(0)
 

@@ -3,8 +3,9 @@
 import base64
 import hashlib
 import math
+import re
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -12,8 +13,11 @@ from typing import Any, Final
 import orjson
 
 from commons.errors import InvalidError
+from commons.groups import GROUP_ID_PATTERN
+from marketplace.asked_place import split_place
 from marketplace.drafts import ListingType
 from marketplace.gazetteer import Choice, choose
+from marketplace.payable import Payable, Payee
 from marketplace.payment import read_pay
 
 LONGEST_Q: Final = 400
@@ -23,6 +27,7 @@ RADIUS_KM: Final = (0.1, 1000.0)
 DEFAULT_RADIUS_KM: Final = 50.0
 MOST_HITS: Final = 100
 WINDOW: Final = 10_000
+_GROUP_ID: Final = re.compile(GROUP_ID_PATTERN)
 
 
 class Sort(StrEnum):
@@ -38,7 +43,9 @@ class Query:
     """What is asked for; degrees, km, aware moments. InvalidError names parameter and rule.
 
     Several values of one parameter mean any of them; different parameters must all hold. `place`
-    is what a name given as `near` was taken to mean.
+    is what a name given as `near` was taken to mean, `payees` the groups whose members a member
+    of `payer_group` can pay. Where the place was read out of `q`, `q` is the words that are left,
+    and `typed` all that it was.
     """
 
     q: str = ""
@@ -47,6 +54,7 @@ class Query:
     bbox: tuple[float, float, float, float] | None = None
     type: ListingType | None = None
     pay: tuple[str, ...] = ()
+    payer_group: str | None = None
     category: tuple[str, ...] = ()
     language: tuple[str, ...] = ()
     group: tuple[str, ...] = ()
@@ -58,6 +66,8 @@ class Query:
     cursor: str | None = None
     explain: bool = False
     place: Choice | None = None
+    payees: tuple[Payee, ...] | None = None
+    typed: str | None = None
 
     def __post_init__(self) -> None:
         _check_text("q", self.q, LONGEST_Q)
@@ -65,13 +75,15 @@ class Query:
             _check_values(name, getattr(self, name))
         for value in self.pay:
             read_pay(value)
+        if self.payer_group is not None and not _GROUP_ID.fullmatch(self.payer_group):
+            raise InvalidError("payer_group", "must be the id of a group")
         self._check_places()
         if not 1 <= self.limit <= MOST_HITS:
             raise InvalidError("limit", f"must be between 1 and {MOST_HITS}")
         if self.since is not None and self.since.tzinfo is None:
             raise InvalidError("since", "must have a time zone")
         if self.sort is Sort.DISTANCE and self.near is None:
-            raise InvalidError("sort", "distance needs near")
+            raise InvalidError("sort", "distance needs near, a place to measure from")
         _ = self.page
 
     def _check_places(self) -> None:
@@ -114,7 +126,8 @@ class Query:
         return base64.urlsafe_b64encode(orjson.dumps([page, self._fingerprint()])).decode()
 
     def _fingerprint(self) -> str:
-        members = asdict(self) | {"cursor": None, "explain": False, "place": None}
+        asked = (field.name for field in fields(self) if field.name not in _NOT_ASKED)
+        members = {name: getattr(self, name) for name in asked}
         canonical = orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(canonical).hexdigest()[:12]
 
@@ -140,7 +153,8 @@ class Score:
 class Hit:
     """One listing found; `excerpt` is HTML, escaped first, its matches within <mark>.
 
-    `why` is there where the question asked to `explain`.
+    `why` is there where the question asked to `explain`, `payable` where it named a
+    `payer_group`.
     """
 
     id: str
@@ -162,6 +176,7 @@ class Hit:
     confirmed: datetime
     url: str
     why: Score | None = None
+    payable: Payable | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +184,9 @@ class Page:
     """One page of hits; `total` is a lower bound where it is not exact.
 
     `facets` counts, within what was found, each value of type, pay, category, language, group.
-    `place` tells, where `near` was a name, which place was taken and what else is called so.
+    `place` tells, where `near` was a name, which place was taken and what else is called so;
+    `words`, where the place was read out of `q`, what of it was searched as words. Where nothing
+    has all the words, it is `loosened`: found is what has most of them, or words like them.
     """
 
     hits: list[Hit]
@@ -179,6 +196,8 @@ class Page:
     cursor: str | None
     took_ms: float
     place: Choice | None = None
+    words: str | None = None
+    loosened: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,6 +221,7 @@ class Suggestions:
 def read_query(parameters: Iterable[tuple[str, str]]) -> Query:
     """Read a question from the names and values of a URL's query.
 
+    Where these tell no place, it may be told in the words: `plumber near leeds`.
     Raises InvalidError for unknown names, repeated single-valued ones and broken values.
     """
     read: dict[str, Any] = {}
@@ -217,7 +237,23 @@ def read_query(parameters: Iterable[tuple[str, str]]) -> Query:
             read[name] = reader(name, value)
     if isinstance(place := read.get("near"), Choice):
         read |= {"near": (place.lat, place.lon), "place": place}
+    if not read.keys() & {"near", "bbox"}:
+        read |= _place_in_words(read.get("q", ""), read.get("radius_km"))
     return Query(**read)
+
+
+def _place_in_words(q: str, radius_km: float | None) -> dict[str, Any]:
+    """Return what is asked for by words that tell a place; a radius given apart holds."""
+    _check_text("q", q, LONGEST_Q)
+    found = split_place(q)
+    if found is None:
+        return {}
+    if radius_km is None and found.radius_km is not None:
+        least, most = RADIUS_KM
+        radius_km = min(max(found.radius_km, least), most)
+    near = (found.place.lat, found.place.lon)
+    told = {"near": near, "place": found.place, "radius_km": radius_km}
+    return {"q": found.words, "typed": q, **told}
 
 
 def _text(_name: str, value: str) -> str:
@@ -235,6 +271,8 @@ def _numbers(count: int) -> Callable[[str, str], tuple[float, ...]]:
 
 
 def _number(name: str, value: str) -> float:
+    if "_" in value:  # which Python would leave out
+        raise InvalidError(name, "must be a number")
     try:
         number = float(value)
     except ValueError as error:
@@ -303,8 +341,9 @@ def _check_text(name: str, value: str, longest: int) -> None:
         raise InvalidError(name, f"must have at most {longest} characters")
     if "\x00" in value:
         raise InvalidError(name, "must not hold NUL")
-    if any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise InvalidError(name, "must not hold lone surrogates")
+    # What is no UTF-8 in an address, a lone surrogate too, arrives as U+FFFD.
+    if any("\ud800" <= letter <= "\udfff" or letter == "\ufffd" for letter in value):
+        raise InvalidError(name, "must be UTF-8, without lone surrogates")
 
 
 def _check_values(name: str, values: tuple[str, ...]) -> None:
@@ -323,9 +362,11 @@ def _check_degrees(name: str, lat: float, lon: float) -> None:
         raise InvalidError(name, "longitude must be between -180 and 180")
 
 
+_FOUND_OUT: Final = {"place", "payees", "typed"}
+_NOT_ASKED: Final = {"cursor", "explain"} | _FOUND_OUT
 _REPEATABLE: Final = {"pay", "category", "language", "group", "author"}
 _READERS: Final[dict[str, Callable[[str, str], Any]]] = {
-    **{field.name: _text for field in fields(Query) if field.name != "place"},
+    **{field.name: _text for field in fields(Query) if field.name not in _FOUND_OUT},
     "near": _near,
     "radius_km": _number,
     "bbox": _numbers(4),

@@ -103,6 +103,48 @@ def test_what_breaks_a_rule_is_refused_by_name(
     assert refused.value.rule
 
 
+def test_a_place_among_the_words_is_asked_for_as_near() -> None:
+    query = read_query([("q", "plumer within 8 km of leeds"), ("pay", "time")])
+    assert query.place is not None
+    assert query == Query(
+        q="plumer",
+        near=(query.place.lat, query.place.lon),
+        radius_km=8.0,
+        pay=("time",),
+        place=query.place,
+        typed="plumer within 8 km of leeds",
+    )
+    assert query.place.label == "Leeds (England, GB)"
+
+
+@pytest.mark.parametrize("told", [("near", "1,2"), ("near", "York"), ("bbox", "1,2,3,4")])
+def test_a_place_told_apart_leaves_the_words_as_they_are(told: tuple[str, str]) -> None:
+    query = read_query([("q", "plumer near leeds"), told])
+    assert (query.q, query.typed) == ("plumer near leeds", None)
+
+
+def test_a_radius_told_apart_holds_for_a_place_among_the_words() -> None:
+    assert read_query([("q", "plumer near leeds"), ("radius_km", "5")]).radius_km == 5
+    assert read_query([("q", "5 km from leeds"), ("radius_km", "7")]).radius_km == 7
+    assert read_query([("q", "9999 km from leeds")]).radius_km == 1000
+    assert read_query([("q", "bread near leeds"), ("sort", "distance")]).sort is Sort.DISTANCE
+
+
+def test_a_cursor_of_a_place_among_the_words_leads_on() -> None:
+    asked = [("q", "plumer near leeds")]
+    cursor = read_query(asked).cursor_to(2)
+    assert read_query([*asked, ("cursor", cursor)]).page == 2
+    with pytest.raises(InvalidError):
+        read_query([("q", "plumer near york"), ("cursor", cursor)])
+
+
+def test_bad_text_around_a_place_is_refused() -> None:
+    for q in ("a\x00 near leeds", "a near leeds\x00", "a\ud800 near leeds", "near leeds " * 40):
+        with pytest.raises(InvalidError) as refused:
+            read_query([("q", q)])
+        assert refused.value.field == "q"
+
+
 @given(st.lists(st.tuples(st.sampled_from(["q", "near", "limit", "cursor", "since"]), st.text())))
 def test_any_text_is_read_or_refused(parameters: list[tuple[str, str]]) -> None:
     with suppress(InvalidError):
@@ -130,7 +172,8 @@ def test_words_phrases_and_exclusions_are_told_apart() -> None:
     read = read_words('red "garden fork" -rusty -"very old" e-bike tool')
     assert read == Words(
         all_of=("red", "tool"),
-        phrases=(("garden", "fork"), ("e", "bike")),
+        quoted=(("garden", "fork"),),
+        joined=(("e", "bike"),),
         none_of=(("rusty",), ("very", "old")),
         prefix=True,
     )
