@@ -1,6 +1,6 @@
 """What an index of listings is: a projection of their table, ordered by revision."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -10,17 +10,25 @@ from sqlalchemy.orm import Session
 
 from commons.database import reading
 from commons.groups import Currency, Group
+from marketplace.categories import term_of
 from marketplace.drafts import ListingType, plain_text
+from marketplace.languages import language_of
 from marketplace.listings import Listing, changes_since, last_revision
-from marketplace.payment import KnownCurrency, Payment, PaymentTerms, terms_of
+from marketplace.payment import KnownCurrency, Payment
+from marketplace.payment_terms import PaymentTerms, terms_of
 from marketplace.query import Page, Query, Suggestions
 
 BATCH: Final = 10_000
+FAR_BEHIND: Final = 10 * BATCH
 
 
 @dataclass(frozen=True)
 class Entry:
-    """All that an index holds of a listing; `text` is the body without tags."""
+    """All that an index holds of a listing; `text` is the body without tags.
+
+    `categories` are as the origin told them, `category_terms` what they are found and counted by.
+    Where the origin told no `language`, it is the one that was detected.
+    """
 
     id: str
     type: ListingType
@@ -28,6 +36,7 @@ class Entry:
     text: str
     language: str | None
     categories: list[str]
+    category_terms: list[str]
     image: str | None
     url: str
     author: str
@@ -50,6 +59,24 @@ class Change:
     id: str
     revision: int
     entry: Entry | None
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build of an index as it lies there; None is what cannot be told.
+
+    `place` is its folder, schema or name, `plan` by what it was built; `outdated` where that is
+    not the plan of this version, `broken` what is wrong with it.
+    """
+
+    place: str
+    in_use: bool
+    plan: str | None = None
+    outdated: bool = False
+    revision: int | None = None
+    listings: int | None = None
+    size_bytes: int | None = None
+    broken: str | None = None
 
 
 class Projection(Protocol):
@@ -89,6 +116,9 @@ class Index(Projection, Protocol):
     def outdated(self) -> bool:
         """Tell whether what is held was built to another plan, so that it must be rebuilt."""
 
+    def builds(self) -> list[Build]:
+        """Return what there is, the build in use first; others are half done or left behind."""
+
     def rebuild(self, engine: Engine, tick: Callable[[int], None] = lambda _revision: None) -> int:
         """Build anew beside what is held, then swap; searches go on. Returns the changes.
 
@@ -102,14 +132,17 @@ class Index(Projection, Protocol):
 def catch_up(engine: Engine, index: Index, batch: int = BATCH) -> int:
     """Bring an index up to the listings; return how many changes it took.
 
-    An index of another plan, or one that is ahead of the listings (a restored database), is
-    rebuilt.
+    An index of another plan, one that is ahead of the listings (a restored database) and an empty
+    one that is far behind them are rebuilt.
     """
     if index.outdated():
         return index.rebuild(engine)
+    held = index.revision()
     with reading(engine) as session:
-        ahead = index.revision() > last_revision(session)
-    return index.rebuild(engine) if ahead else read_on(engine, index, batch)
+        last = last_revision(session)
+    if held > last or (held == 0 and last > FAR_BEHIND):
+        return index.rebuild(engine)
+    return read_on(engine, index, batch)
 
 
 def read_on(
@@ -125,8 +158,7 @@ def read_on(
     count = 0
     while True:
         since = projection.revision()
-        with reading(engine) as session:
-            changes = read_changes(session, since, batch)
+        changes = read_changes(engine, since, batch)
         if not changes:
             return count
         projection.apply(changes, since=since, revision=changes[-1].revision)
@@ -134,13 +166,32 @@ def read_on(
         tick(changes[-1].revision)
 
 
-def read_changes(session: Session, since: int, limit: int = BATCH) -> list[Change]:
-    """Read up to `limit` changes after revision `since`, in order."""
-    rows = changes_since(session, since, limit)
-    if not rows:
-        return []
-    known = _known_currencies(session)
-    group_currencies = _group_currencies(session, known.values())
+def read_until(engine: Engine, until: int, batch: int = BATCH) -> Iterator[list[Change]]:
+    """Read the changes up to a revision in batches, each listing once.
+
+    One that changes meanwhile has a later revision, and is left to whoever reads on.
+    """
+    since = 0
+    while since < until:
+        read = read_changes(engine, since, batch)
+        changes = [change for change in read if change.revision <= until]
+        if not changes:
+            return
+        yield changes
+        since = changes[-1].revision
+
+
+def read_changes(engine: Engine, since: int, limit: int = BATCH) -> list[Change]:
+    """Read up to `limit` changes after revision `since`, in order.
+
+    What they hold is worked out after the snapshot is given back, as it may take seconds.
+    """
+    with reading(engine) as session:
+        rows = changes_since(session, since, limit)
+        if not rows:
+            return []
+        known = _known_currencies(session)
+        group_currencies = _group_currencies(session, known.values())
     return [
         Change(
             listing.id,
@@ -157,13 +208,15 @@ def _entry(
     group_currencies: dict[str, KnownCurrency],
 ) -> Entry:
     payments = [Payment.from_json(members) for members in listing.payments]
+    text = plain_text(listing.body)
     return Entry(
         id=listing.id,
         type=listing.type,
         title=listing.title,
-        text=plain_text(listing.body),
-        language=listing.language,
+        text=text,
+        language=language_of(listing.language, listing.title, text),
         categories=listing.categories,
+        category_terms=list(dict.fromkeys(map(term_of, listing.categories))),
         image=listing.image,
         url=listing.url or listing.uri,
         author=listing.author_uri,

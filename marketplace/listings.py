@@ -22,6 +22,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from commons.database import Base, draw, enum_column, now
 from commons.groups import Group
+from marketplace.categories import readable
 from marketplace.consent import Consent, ConsentBasis
 from marketplace.drafts import Draft, ListingType, check, listing_id
 from marketplace.places import Precision, blur
@@ -226,6 +227,12 @@ def last_revision(session: Session) -> int:
     return session.scalar(select(func.max(Listing.revision))) or 0
 
 
+def oldest_change_after(session: Session, revision: int) -> datetime | None:
+    """Return when the first change after `revision` was made; None where there is none."""
+    query = select(Listing.confirmed_at).where(Listing.revision > revision)
+    return session.scalar(query.order_by(Listing.revision).limit(1))
+
+
 def _is_older(row: Listing, draft: Draft, version: datetime) -> bool:
     if row.withdrawn_reason is WithdrawnReason.DELETED and row.withdrawn_at is not None:
         # Only a version that its origin dates after the deletion brings a listing back.
@@ -264,7 +271,7 @@ def _columns(session: Session, draft: Draft, group_id: str | None) -> dict[str, 
         "title": draft.title,
         "body": draft.body,
         "language": draft.language,
-        "categories": list(draft.categories),
+        "categories": readable(draft.categories, draft.language),
         "image": draft.image,
         "url": draft.url,
         "place_name": draft.place_name,

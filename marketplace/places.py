@@ -5,6 +5,7 @@ from math import asin, ceil, cos, pi, radians, sin, sqrt
 from typing import Final
 
 import h3  # type: ignore[import-untyped] # it has no annotations
+import h3.api.basic_int as numbered  # type: ignore[import-untyped] # it has no annotations
 import numpy as np
 import numpy.typing as npt
 
@@ -21,6 +22,11 @@ FINE_BELOW_KM: Final = 10
 _REACH_IN_EDGES: Final = 1.15
 _REACH_KM: Final = {
     resolution: _REACH_IN_EDGES * h3.average_hexagon_edge_length(resolution, unit="km")
+    for resolution in RESOLUTIONS
+}
+# A ring's nearest cells are at least this much farther than the ring's before, but for the odd one.
+_RING_KM: Final = {
+    resolution: 1.3 * h3.average_hexagon_edge_length(resolution, unit="km")
     for resolution in RESOLUTIONS
 }
 _AREA_KM2: Final = {
@@ -88,23 +94,21 @@ def circle_cells(lat: float, lon: float, radius_km: float) -> tuple[int, list[st
     """Return (resolution, cells) that together cover a circle, every touched cell included.
 
     The resolution is the finest at which about 100 cells do; cells just outside may be among
-    them. The cells that touch a circle hang together, so the rings around the middle are
-    walked until one has none.
+    them. The cells that touch a circle hang together, so all are seen where the outermost ring
+    around the middle has none.
     """
     resolution = _fitting(radius_km)
     limit_km = radius_km + _REACH_KM[resolution]
-    middle = h3.latlng_to_cell(lat, lon, resolution)
-    cells: list[str] = []
-    for k in range(ceil(EARTH_RADIUS_KM * pi)):
-        near = [
-            cell
-            for cell in h3.grid_ring(middle, k)
-            if distance_km(lat, lon, *h3.cell_to_latlng(cell)) <= limit_km
-        ]
-        if not near:
-            break
-        cells += near
-    return resolution, cells
+    middle = numbered.latlng_to_cell(lat, lon, resolution)
+    rings = ceil(limit_km / _RING_KM[resolution])
+    while True:
+        disk = numbered.grid_disk(middle, rings)
+        lats, lons = np.array([numbered.cell_to_latlng(cell) for cell in disk]).T
+        inside = (haversine_km(lat, lon, lats, lons) <= limit_km).tolist()
+        cells = [cell for cell, near in zip(disk, inside, strict=True) if near]
+        if set(cells).isdisjoint(numbered.grid_ring(middle, rings)):
+            return resolution, [f"{cell:x}" for cell in cells]
+        rings += 1
 
 
 def _fitting(radius_km: float) -> int:

@@ -8,7 +8,6 @@ import pytest
 from market import add_groups, draft, everything, found, publish, unpublish
 from sqlalchemy import Engine
 
-from commons.database import reading
 from commons.errors import UnavailableError
 from marketplace.embedded import EmbeddedIndex
 from marketplace.index import catch_up, read_changes, read_on
@@ -24,8 +23,7 @@ def database(sqlite_engine: Engine) -> Engine:
 def test_an_index_reads_on_where_it_stood(database: Engine, tmp_path: Path) -> None:
     publish(database, *(draft(f"n{number}", "Bread") for number in range(10)))
     first = EmbeddedIndex(tmp_path / "index")
-    with reading(database) as session:
-        some = read_changes(session, 0, 4)
+    some = read_changes(database, 0, 4)
     first.apply(some, since=0, revision=some[-1].revision)
     first.close()
     unpublish(database, "n1", "n8")
@@ -44,18 +42,16 @@ def test_killed_in_the_middle_an_index_misses_and_adds_nothing(
     program = """
 import os, sys
 from pathlib import Path
-from commons.database import make_engine, reading
+from commons.database import make_engine
 from marketplace.embedded import EmbeddedIndex
 from marketplace.index import read_changes
 import marketplace.embedded.generation as generation
 
 engine, index = make_engine(sys.argv[1]), EmbeddedIndex(Path(sys.argv[2]))
 for since in (0, 15):
-    with reading(engine) as session:
-        changes = read_changes(session, since, 15)
+    changes = read_changes(engine, since, 15)
     index.apply(changes, since=since, revision=changes[-1].revision)
-with reading(engine) as session:
-    changes = read_changes(session, 30, 15)
+changes = read_changes(engine, 30, 15)
 generation.meta_document = lambda revision: os.kill(os.getpid(), 9)
 index.apply(changes, since=30, revision=40)
 """

@@ -24,7 +24,7 @@ from commons.database import reading
 from marketplace.drafts import ListingType
 from marketplace.index import Change, Entry, Index, catch_up
 from marketplace.listings import Listing
-from marketplace.payment import PaymentTerms
+from marketplace.payment_terms import PaymentTerms
 from marketplace.places import distance_km
 from marketplace.query import WINDOW, Query, Sort
 
@@ -135,8 +135,11 @@ def test_all_doors_of_a_cell_give_the_same_answers(index: Index, database: Engin
 
 def test_of_more_than_can_be_looked_at_the_nearest_are_found(index: Index) -> None:
     random = Random(5)  # noqa: S311 (examples, not secrets)
-    places = {
-        f"m{number}": (VIENNA[0] + random.gauss(0, 0.15), VIENNA[1] + random.gauss(0, 0.2))
+    places = {  # to the millionth of a degree, as listings keep them
+        f"m{number}": (
+            round(VIENNA[0] + random.gauss(0, 0.15), 6),
+            round(VIENNA[1] + random.gauss(0, 0.2), 6),
+        )
         for number in range(WINDOW + 500)
     }
     index.apply(
@@ -168,6 +171,7 @@ def entry(name: str, lat: float, lon: float, *, wanted: bool) -> Entry:
         text="",
         language=None,
         categories=[],
+        category_terms=[],
         image=None,
         url=f"https://hub.example/{name}",
         author=f"https://hub.example/members/{name}",

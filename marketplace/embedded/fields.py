@@ -1,18 +1,22 @@
 """The fields of the embedded index, their analysers, and a listing as a document."""
 
 import hashlib
+import re
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 import tantivy
 
 from marketplace.index import Entry
-from marketplace.places import cells_of
+from marketplace.places import Floats, cells_of
+from marketplace.words import separated
 
 # Part of the folder's name: an index of another version is never opened, but built anew.
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 TEXT_KEPT: Final = 1000
 LISTING: Final = "listing"
 META: Final = "meta"
@@ -42,9 +46,29 @@ STEMMERS: Final = {
 }
 FACETS: Final = ("type", "pay", "category", "language", "group")
 _COUNTED: Final = (*FACETS, "remote", "place", "cell")
-_ASKED: Final = ("id", "kind", "currency", "author")
+_ASKED: Final = ("id", "kind", "currency", "author", "settles")
 _WORDS: Final = ("title", "category_words", "body", "place_words")
+# tantivy has lists of words that say little for these of its languages.
+_WITH_STOP_WORDS: Final = (
+    "da",
+    "de",
+    "en",
+    "es",
+    "fi",
+    "fr",
+    "hu",
+    "it",
+    "nb",
+    "nl",
+    "pt",
+    "ru",
+    "sv",
+)
+_LONG_WORD: Final = re.compile(r"[^\W\d_]{8,}")
 _LONGEST_WORD: Final = 100
+_MOST_TOLD: Final = 120.0
+_MICRO: Final = 1_000_000
+_LON_BITS: Final = 30  # for 360 million millionths of a degree
 
 
 def schema() -> tantivy.Schema:
@@ -56,17 +80,17 @@ def schema() -> tantivy.Schema:
         builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
     for name in _WORDS:
         builder.add_text_field(name, tokenizer_name="words")
+    builder.add_text_field("ends", tokenizer_name="words", index_option="basic")
     for language in STEMMERS:
         for name in ("title", "body"):
             builder.add_text_field(
                 f"{name}_{language}", tokenizer_name=language, index_option="freq"
             )
-    for name in ("lat", "lon", "bonus"):
+    for name in ("lat", "lon", "price", "weight", "prior"):
         builder.add_float_field(name, fast=True)
-    for name in ("published", "confirmed", "revision", "author_key"):
+    for name in ("published", "revision", "key", "author_key", "expires"):
         builder.add_integer_field(name, fast=True)
-    builder.add_integer_field("key", indexed=True, fast=True)
-    builder.add_integer_field("expires", indexed=True)
+    builder.add_integer_field("spot", indexed=True, fast=True)
     builder.add_bytes_field("hit", stored=True)
     return builder.build()
 
@@ -80,6 +104,25 @@ def analyser(name: str) -> tantivy.TextAnalyzer:
     if name != "words":
         builder = builder.filter(tantivy.Filter.stemmer(STEMMERS[name]))
     return builder.filter(tantivy.Filter.ascii_fold()).build()
+
+
+@cache
+def _without_stop_words(language: str) -> tantivy.TextAnalyzer:
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+    builder = builder.filter(tantivy.Filter.lowercase())
+    return builder.filter(tantivy.Filter.stopword(STEMMERS[language])).build()
+
+
+@lru_cache(maxsize=10_000)
+def says_little(word: str) -> bool:
+    """Tell whether a word is one that most texts of some language hold, as `of` or `des`."""
+    return any(not _without_stop_words(name).analyze(word) for name in _WITH_STOP_WORDS)
+
+
+@lru_cache(maxsize=100_000)
+def analysed(word: str, name: str) -> str:
+    """Return one word as an analyser leaves it; "" where it leaves nothing."""
+    return "".join(analyser(name).analyze(word)[:1])
 
 
 def register_analysers(index: tantivy.Index) -> None:
@@ -102,19 +145,31 @@ def meta_document(revision: int) -> tantivy.Document:
     return document
 
 
-def document_of(entry: Entry, revision: int, bonus: float) -> tantivy.Document:
-    """Return a listing as a document; `bonus` is its factor for an image and a price."""
+def spot_of(lat: float, lon: float) -> int:
+    """Return a place to a millionth of a degree as one number, which is read faster than two."""
+    return (round(lat * _MICRO) << _LON_BITS) + round(lon * _MICRO)
+
+
+def places_of(spots: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Return the latitudes and longitudes of what `spot_of` gave."""
+    half = 1 << (_LON_BITS - 1)
+    lats = (spots + half) >> _LON_BITS
+    return lats / _MICRO, (spots - (lats << _LON_BITS)) / _MICRO
+
+
+def document_of(entry: Entry, revision: int, weight: float) -> tantivy.Document:
+    """Return a listing as a document; `weight` multiplies what its words score."""
     document = tantivy.Document()
     for name, value in _terms(entry):
         document.add_text(name, value)
     if entry.lat is not None and entry.lon is not None:
         document.add_float("lat", entry.lat)
         document.add_float("lon", entry.lon)
+        document.add_integer("spot", spot_of(entry.lat, entry.lon))
         for cell in cells_of(entry.lat, entry.lon):
             document.add_text("cell", cell)
     for name, number in (
         ("published", seconds(entry.published)),
-        ("confirmed", seconds(entry.confirmed)),
         ("revision", revision),
         ("key", key_of(entry.id)),
         ("author_key", key_of(entry.author)),
@@ -122,9 +177,21 @@ def document_of(entry: Entry, revision: int, bonus: float) -> tantivy.Document:
         document.add_integer(name, number)
     if entry.expires_at is not None:
         document.add_integer("expires", seconds(entry.expires_at))
-    document.add_float("bonus", bonus)
+    if entry.terms.price is not None:
+        document.add_float("price", entry.terms.price)
+    document.add_float("weight", weight)
+    document.add_float("prior", 2.0 ** float(told(np.array(weight))) - 2.0)
     document.add_bytes("hit", orjson.dumps(_hit(entry)))
     return document
+
+
+def told(weights: Floats) -> Floats:
+    """Return by what tantivy multiplies scores, told to weigh by `prior`: log2(2 + it), 1 or more.
+
+    It reckons in 32 bits, so that the weight itself, of which this is the middle, is used after.
+    """
+    middle: Floats = np.clip(weights, 1.0, _MOST_TOLD)
+    return middle
 
 
 def seconds(moment: datetime) -> int:
@@ -139,15 +206,18 @@ def _terms(entry: Entry) -> list[tuple[str, str]]:
         ("type", str(entry.type)),
         ("remote", str(entry.remote).lower()),
         ("author", entry.author),
-        ("title", entry.title),
-        ("body", entry.text),
+        ("settles", str(entry.terms.settles).lower()),
+        ("title", separated(entry.title)),
+        ("body", separated(entry.text)),
     ]
+    if long_words := _LONG_WORD.findall(entry.title):  # told from behind, to find compounds by
+        terms.append(("ends", " ".join(word[::-1] for word in long_words)))
     terms += [("pay", pay) for pay in entry.terms.pay]
     terms += [("currency", currency) for currency in entry.terms.currencies]
-    terms += [("category", category) for category in entry.categories]
-    terms += [("category_words", category) for category in entry.categories]
+    terms += [("category", term) for term in entry.category_terms]
+    terms += [("category_words", separated(category)) for category in entry.categories]
     if entry.place_name is not None:
-        terms += [("place", entry.place_name), ("place_words", entry.place_name)]
+        terms += [("place", entry.place_name), ("place_words", separated(entry.place_name))]
     if entry.group is not None:
         terms.append(("group", entry.group))
     if entry.language is not None:
@@ -170,6 +240,8 @@ def _hit(entry: Entry) -> dict[str, Any]:
         "language": entry.language,
         "image": entry.image,
         "payments": entry.payments,
+        "pay": entry.terms.pay,
+        "category_terms": entry.category_terms,
         "author": entry.author,
         "group": entry.group,
         "place_name": entry.place_name,

@@ -1,11 +1,12 @@
 """Excerpts of hits with what was asked for marked; escaped first, marked after."""
 
 import html
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-from marketplace.embedded.fields import STEMMERS, analyser
-from marketplace.embedded.matching import Asked
-from marketplace.words import within_edits
+from marketplace.embedded.fields import analysed
+from marketplace.embedded.wording import Asked
+from marketplace.words import within_edits, words_in
 
 EXCERPT_LETTERS: Final = 240
 BEFORE_LETTERS: Final = 60
@@ -15,7 +16,7 @@ Range = tuple[int, int]
 
 def excerpt(text: str, language: str | None, asked: Asked) -> str:
     """Return about 240 letters of `text` as HTML, around the first match, matches in <mark>."""
-    ranges = _matches(text, language, asked)
+    ranges = list(_joined(_matches(text, language, asked)))
     start, end = _window(text, ranges[0][0] if ranges else 0)
     pieces = ["… " if start else ""]
     at = start
@@ -38,26 +39,33 @@ def _window(text: str, match: int) -> Range:
     return start, end
 
 
+def _joined(ranges: Iterable[Range]) -> Iterator[Range]:
+    """Make one of those that touch: the letters of a word that is written without spaces."""
+    start = end = -1
+    for first, last in ranges:
+        if first != end:
+            if end > start:
+                yield start, end
+            start = first
+        end = last
+    if end > start:
+        yield start, end
+
+
 def _matches(text: str, language: str | None, asked: Asked) -> list[Range]:
-    if not (asked.exact or asked.prefix):
+    if not asked.exact:
         return []
-    tokens = analyser("words").pre_tokenize(text).tokens
-    matches = {
-        (token.char_offset_from, token.char_offset_to)
-        for token in tokens
-        if token.text in asked.exact or (asked.prefix and token.text.startswith(asked.prefix))
-    }
+    words = [(found.span(), found.group()) for found in words_in(text)]
     stems = asked.stems.get(language or "", set())
-    if stems and language in STEMMERS:
-        matches |= {
-            (token.char_offset_from, token.char_offset_to)
-            for token in analyser(language).pre_tokenize(text).tokens
-            if token.text in stems
-        }
-    if not matches:
-        matches = {
-            (token.char_offset_from, token.char_offset_to)
-            for token in tokens
-            if any(within_edits(word, token.text, edits) for word, edits in asked.typos)
-        }
-    return sorted(matches)
+    matches = [
+        span
+        for span, word in words
+        if (plain := analysed(word, "words")) in asked.exact
+        or (asked.beginnings and plain.startswith(tuple(asked.beginnings)))
+        or (stems and analysed(word, language or "") in stems)
+    ]
+    return matches or [
+        span
+        for span, word in words
+        if any(within_edits(typo, analysed(word, "words"), edits) for typo, edits in asked.typos)
+    ]

@@ -1,7 +1,9 @@
 """In which order hits come: the numbers of the ranking, and their use on many at once."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +27,7 @@ class Ranking:
     title_weight: float = 3.0
     category_weight: float = 2.0
     body_weight: float = 1.0
+    place_weight: float = 1.0
     inexact_score: float = 0.5
     typos_below: int = 10
     most_prefixed: int = 50
@@ -37,12 +40,23 @@ class Ranking:
 
 
 RANKING: Final = Ranking()
+ERA: Final = datetime(2026, 1, 1, tzinfo=UTC)  # when it changes, so does SCHEMA_VERSION
 _DAY_SECONDS: Final = 86_400
 
 
 def bonus_of(entry: Entry) -> float:
     """Return the factor that a listing earns by showing an image and telling a price."""
     return image_bonus(entry.image) * price_bonus(entry.payments)
+
+
+def weight_of(entry: Entry) -> float:
+    """Return what a listing gives its score by itself: freshness x bonus, but for a factor.
+
+    Freshness halves by the same factor from whatever moment it is reckoned, so that the order
+    does not change with the hour: it is reckoned from ERA.
+    """
+    days = (entry.confirmed - ERA).total_seconds() / _DAY_SECONDS
+    return bonus_of(entry) * math.exp2(days / RANKING.freshness_half_days)
 
 
 def image_bonus(image: str | None) -> float:

@@ -1,6 +1,6 @@
 """One search in the embedded index: candidates, the exact circle, the order, one page."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,9 +10,10 @@ import orjson
 import tantivy
 
 from marketplace.drafts import ListingType
-from marketplace.embedded.fields import FACETS
+from marketplace.embedded.counting import Facets, facets_among, facets_of
+from marketplace.embedded.fields import places_of, told
 from marketplace.embedded.marking import excerpt
-from marketplace.embedded.matching import Asked, Matcher
+from marketplace.embedded.matching import Matcher
 from marketplace.embedded.ranking import (
     RANKING,
     freshness,
@@ -21,105 +22,159 @@ from marketplace.embedded.ranking import (
     order_by,
     page_of,
     price_bonus,
-    relevance,
 )
+from marketplace.embedded.snapshot import Snapshot
+from marketplace.embedded.wording import Asked
 from marketplace.places import haversine_km, rounded_km
 from marketplace.query import WINDOW, Hit, Page, Query, Score, Sort
 from marketplace.words import read_words
 
 Floats = npt.NDArray[np.float64]
-_MOST_OF_A_FACET: Final = 50
+_FEW: Final = 100
 _MOST_CELLS: Final = 10_000
 _NARROWEST_KM: Final = 0.1
+_ONLY_INDEXED: Final = ("text", "pay", "category_terms")
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Candidates side by side: addresses, what tantivy scored, distances in km where asked."""
+    """Candidates side by side: addresses, what tantivy went by, distances in km where asked."""
 
     addresses: list[tantivy.DocAddress]
     scores: Floats
-    distances_km: Floats | None
+    distances_km: Floats | None = None
 
     def kept(self, keep: npt.NDArray[np.bool_]) -> "_Found":
         return _Found(
-            [address for address, kept in zip(self.addresses, keep, strict=True) if kept],
+            [address for address, kept in zip(self.addresses, keep.tolist(), strict=True) if kept],
             self.scores[keep],
             None if self.distances_km is None else self.distances_km[keep],
         )
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """How many there are, whether that is exact, and a query that matches them alone."""
+
+    total: int
+    exact: bool
+    matched_by: tantivy.Query
+
+
+def answer(snapshot: Snapshot, query: Query, now: float) -> Page:
+    """Return a page, of what has most of the words where nothing has all; `now` in seconds."""
+    page = Search(snapshot, query, now).page()
+    if page.total or not read_words(query.q):
+        return page
+    return Search(snapshot, query, now, loose=True).page()
+
+
+def cells(snapshot: Snapshot, query: Query, now: float, resolution: int) -> dict[str, int]:
+    """Count what `answer` finds in each H3 cell of a resolution."""
+    search = Search(snapshot, query, now)
+    if read_words(query.q) and not search.finds():
+        search = Search(snapshot, query, now, loose=True)
+    return search.cells(resolution)
 
 
 class Search:
     """A question put to one snapshot of the index; `now` in seconds since 1970."""
 
     def __init__(
-        self, searcher: tantivy.Searcher, schema: tantivy.Schema, query: Query, now: float
+        self, snapshot: Snapshot, query: Query, now: float, *, loose: bool = False
     ) -> None:
-        self._searcher = searcher
-        self._matcher = Matcher(searcher, schema)
+        self._searcher = snapshot.searcher
+        self._matcher = Matcher(snapshot)
         self._query = query
         self._now = now
         self._worded = bool(read_words(query.q))
-        self._wordless = query.sort is Sort.RELEVANCE and not self._worded
+        self._loose = loose
+        self._asked_for, self._asked = self._whole(query.reach_km)
+        self._read: dict[tuple[int, int], dict[str, Any]] = {}
+
+    def _whole(self, radius_km: float) -> tuple[tantivy.Query, Asked]:
+        return self._matcher.whole(self._query, radius_km, self._now, loose=self._loose)
 
     def page(self) -> Page:
         """Return the page that the question's cursor leads to."""
         query = self._query
-        asked_for, asked = self._matcher.whole(query, query.reach_km, self._now)
-        found, count = self._candidates(asked_for, RANKING.ranked if query.near is None else WINDOW)
-        total, exact, counted = count, True, asked_for
-        if query.near is not None:
-            found, counted = self._within(found, asked_for, query.near, query.reach_km)
-            total, exact = len(found.addresses), count <= WINDOW
-            if not exact and (query.sort is Sort.DISTANCE or self._wordless):
-                found = self._nearest(query.near)
-        positions, more = self._chosen(found)
-        behind = query.near is None and len(found.addresses) < min(count, WINDOW)
-        if behind and len(positions) < query.limit:
-            found, _ = self._candidates(asked_for, WINDOW)
-            positions, more = self._chosen(found)
-            behind = False
+        if query.near is None:
+            found, counted, chosen, more = self._anywhere()
+        else:
+            found, counted = self._around(query.near)
+            chosen, more = self._chosen(found)
         return Page(
-            hits=[self._hit(found, position, asked, asked_for) for position in positions],
-            total=total,
-            total_is_exact=exact,
-            facets=self._facets(counted),
-            cursor=query.cursor_to(query.page + 1) if more or behind else None,
+            hits=[self._hit(found, position) for position in chosen],
+            total=counted.total,
+            total_is_exact=counted.exact,
+            facets=self._facets(found, counted),
+            cursor=query.cursor_to(query.page + 1) if more else None,
             took_ms=0.0,
+            loosened=self._loose,
         )
+
+    def finds(self) -> bool:
+        """Tell whether there is anything."""
+        if self._query.near is None:
+            return self._candidates(self._asked_for, 1)[1] > 0
+        return self._around(self._query.near)[1].total > 0
 
     def cells(self, resolution: int) -> dict[str, int]:
         """Return how many of all that is found lie in each H3 cell, the 10,000 fullest at most."""
-        query = self._query
-        counted, _ = self._matcher.whole(query, query.reach_km, self._now)
-        if query.near is not None:
-            found, _ = self._candidates(counted, WINDOW)
-            _, counted = self._within(found, counted, query.near, query.reach_km)
+        near, counted = self._query.near, self._asked_for
+        if near is not None:
+            counted = self._around(near)[1].matched_by
         named = f"8{resolution}.*"  # how the names of a resolution's cells begin
         terms = {"field": "cell", "size": _MOST_CELLS, "include": named}
         counts = self._searcher.aggregate(counted, {"cells": {"terms": terms}})
         return {bucket["key"]: bucket["doc_count"] for bucket in counts["cells"]["buckets"]}
 
-    def _candidates(self, asked_for: tantivy.Query, limit: int) -> tuple[_Found, int]:
-        """Return the `limit` best candidates by words or time alone, and how many there are."""
+    def _anywhere(self) -> tuple[_Found, _Counted, list[int], bool]:
+        """Return what is best anywhere: of the best by words, of more where these do not do."""
+        found, count = self._candidates(self._asked_for, RANKING.ranked)
+        counted = _Counted(count, exact=True, matched_by=self._asked_for)
+        chosen, more = self._chosen(found)
+        behind = len(found.addresses) < min(count, WINDOW)
+        if behind and len(chosen) < self._query.limit:
+            found, _ = self._candidates(self._asked_for, WINDOW)
+            return found, counted, *self._chosen(found)
+        return found, counted, chosen, more or behind
+
+    def _around(self, near: tuple[float, float]) -> tuple[_Found, _Counted]:
+        """Return what lies within the circle, all of it where it can be looked at."""
         query = self._query
-        by = "published" if query.sort is Sort.NEWEST else None
-        if self._wordless and query.near is None:
-            by = "confirmed"
-        result = self._searcher.search(asked_for, limit, order_by_field=by)
-        scores = [1.0 if by else score for score, _ in result.hits]
-        found = _Found([address for _, address in result.hits], np.array(scores), None)
+        found, count = self._candidates(self._asked_for, WINDOW)
+        found, matched_by = self._within(found, near, query.reach_km)
+        exact = count <= WINDOW
+        counted = _Counted(len(found.addresses), exact, matched_by)
+        if not exact and (query.sort is Sort.DISTANCE or not self._worded):
+            found = self._nearest(near)
+        return found, counted
+
+    def _candidates(self, asked_for: tantivy.Query, limit: int) -> tuple[_Found, int]:
+        """Return the `limit` best by words and weight, or the newest, and how many there are."""
+        by, weight = None, None
+        if self._query.sort is Sort.NEWEST:
+            by = "published"
+        elif self._query.sort is Sort.RELEVANCE and self._worded:
+            weight = "prior"
+        elif self._query.near is None:
+            by = "weight"
+        result = self._searcher.search(asked_for, limit, order_by_field=by, weight_by_field=weight)
+        scores = np.array([score for score, _ in result.hits], dtype=np.float64)
+        found = _Found([address for _, address in result.hits], scores)
         return found, int(result.count)  # type: ignore[attr-defined] # missing in its stubs
 
     def _within(
-        self, found: _Found, asked_for: tantivy.Query, near: tuple[float, float], radius_km: float
+        self, found: _Found, near: tuple[float, float], radius_km: float
     ) -> tuple[_Found, tantivy.Query]:
         """Return what lies within the exact circle, and the query less what does not."""
-        distances = haversine_km(*near, self._values("lat", found), self._values("lon", found))
+        spots = self._numbers("spot", found.addresses)
+        distances = haversine_km(*near, *places_of(spots))
         inside = distances <= radius_km
+        outside = np.unique(spots[~inside]).tolist()
         measured = _Found(found.addresses, found.scores, distances)
-        outside = [int(key) for key in self._keys(measured.kept(~inside))]
-        return measured.kept(inside), self._matcher.without(asked_for, outside)
+        return measured.kept(inside), self._matcher.without(self._asked_for, outside)
 
     def _nearest(self, near: tuple[float, float]) -> _Found:
         """Return the nearest, where too many lie in the circle to look at all of them.
@@ -129,93 +184,106 @@ class Search:
         radius_km = self._query.reach_km
         while True:
             radius_km /= 2
-            asked_for, _ = self._matcher.whole(self._query, radius_km, self._now)
+            asked_for, _ = self._whole(radius_km)
             found, count = self._candidates(asked_for, WINDOW)
             if count <= WINDOW or radius_km <= _NARROWEST_KM:
-                return self._within(found, asked_for, near, radius_km)[0]
+                return self._within(found, near, radius_km)[0]
 
     def _chosen(self, found: _Found) -> tuple[list[int], bool]:
-        """Return the positions on the page, and whether there are more behind it."""
+        """Return the positions on the page, the best first, and whether there are more behind it.
+
+        Only as many as fill the page are put in order, and whatever ties with the last of them.
+        """
         query = self._query
-        if not found.addresses:
-            return [], False
-        authors = [
-            int(key or 0) for key in self._searcher.fast_field_values("author_key", found.addresses)
-        ]
+        values = self._values(found)
         capped = query.sort is Sort.RELEVANCE and not query.author
         most = RANKING.most_of_an_author if capped else query.limit
-        return page_of(self._order(found), authors, query.page, query.limit, most)
+        enough = max(_FEW, 2 * query.limit * (query.page + 1))
+        while True:
+            best = _lowest(values, enough)
+            addresses = [found.addresses[position] for position in best.tolist()]
+            order = best[order_by(values[best], self._numbers("key", addresses))]
+            authors = self._numbers("author_key", [found.addresses[at] for at in order.tolist()])
+            places = np.arange(len(order))
+            chosen, more = page_of(places, authors.tolist(), query.page, query.limit, most)
+            behind = len(best) < len(values)
+            if len(chosen) == query.limit or not behind:
+                return order[chosen].tolist(), more or behind
+            enough *= 10
 
-    def _order(self, found: _Found) -> npt.NDArray[np.intp]:
-        query = self._query
-        keys = self._keys(found)
-        if query.sort is Sort.NEWEST:
-            return order_by(-self._values("published", found), keys)
-        if query.sort is Sort.DISTANCE and found.distances_km is not None:
-            return order_by(found.distances_km, keys)
-        scores = found.scores if self._worded else np.ones(len(found.addresses))
-        relevances = relevance(
-            scores,
-            found.distances_km,
-            self._values("confirmed", found),
-            self._values("bonus", found),
-            self._now,
-        )
-        if self._worded or query.near is None:
+    def _values(self, found: _Found) -> Floats:
+        """Return what the order goes by, the best lowest."""
+        sort = self._query.sort
+        if sort is Sort.DISTANCE and found.distances_km is not None:
+            return found.distances_km
+        if sort is Sort.NEWEST:
+            return -found.scores
+        weights = self._column("weight", found.addresses)
+        values = found.scores * weights / told(weights) if self._worded else weights
+        if found.distances_km is not None:
+            values = values * nearness(found.distances_km)
+        elif self._worded:
             # What lies behind the ranked ones stays there, so that pages follow each other.
-            relevances[RANKING.ranked :] -= relevances.max(initial=0.0)
-        return order_by(-relevances, keys)
+            values[RANKING.ranked :] -= values.max(initial=0.0)
+        return -values
 
-    def _values(self, name: str, found: _Found) -> Floats:
-        return np.array(self._searcher.fast_field_values(name, found.addresses), dtype=np.float64)
+    def _numbers(self, name: str, addresses: list[tantivy.DocAddress]) -> npt.NDArray[np.int64]:
+        return np.array(self._searcher.fast_field_values(name, addresses), dtype=np.int64)
 
-    def _keys(self, found: _Found) -> npt.NDArray[np.int64]:
-        return np.array(self._searcher.fast_field_values("key", found.addresses), dtype=np.int64)
+    def _column(self, name: str, addresses: list[tantivy.DocAddress]) -> Floats:
+        return np.array(self._searcher.fast_field_values(name, addresses), dtype=np.float64)
 
-    def _facets(self, counted: tantivy.Query) -> dict[str, dict[str, int]]:
-        plan = {name: {"terms": {"field": name, "size": _MOST_OF_A_FACET}} for name in FACETS}
-        counts = self._searcher.aggregate(counted, plan)
-        return {
-            name: {bucket["key"]: bucket["doc_count"] for bucket in counts[name]["buckets"]}
-            for name in FACETS
+    def _facets(self, found: _Found, counted: _Counted) -> Facets:
+        if counted.total == len(found.addresses) <= _FEW:
+            return facets_among(self._stored(address) for address in found.addresses)
+        return facets_of(self._searcher, counted.matched_by)
+
+    def _stored(self, address: tantivy.DocAddress) -> dict[str, Any]:
+        at = address.segment_ord, address.doc
+        if at not in self._read:
+            stored = self._searcher.doc(address).get_first("hit")
+            self._read[at] = orjson.loads(stored or b"")
+        return self._read[at]
+
+    def _hit(self, found: _Found, position: int) -> Hit:
+        stored = self._stored(found.addresses[position])
+        members = {name: value for name, value in stored.items() if name not in _ONLY_INDEXED}
+        members |= {
+            "type": ListingType(stored["type"]),
+            "published": datetime.fromisoformat(stored["published"]),
+            "confirmed": datetime.fromisoformat(stored["confirmed"]),
         }
-
-    def _hit(self, found: _Found, position: int, asked: Asked, asked_for: tantivy.Query) -> Hit:
-        stored = self._searcher.doc(found.addresses[position]).get_first("hit")
-        members: dict[str, Any] = orjson.loads(bytes(stored or b""))
-        text = members.pop("text")
         distance = None if found.distances_km is None else float(found.distances_km[position])
-        return Hit(
-            **members
-            | {
-                "type": ListingType(members["type"]),
-                "published": datetime.fromisoformat(members["published"]),
-                "confirmed": datetime.fromisoformat(members["confirmed"]),
-            },
-            excerpt=excerpt(text, members["language"], asked),
+        hit = Hit(
+            **members,
+            excerpt=excerpt(stored["text"], stored["language"], self._asked),
             distance_km=None if distance is None else rounded_km(distance),
-            why=self._score(members, found, position, asked_for) if self._query.explain else None,
         )
+        if not self._query.explain:
+            return hit
+        return replace(hit, why=self._score(hit, found.addresses[position], distance))
 
-    def _score(
-        self, members: dict[str, Any], found: _Found, position: int, asked_for: tantivy.Query
-    ) -> Score:
+    def _score(self, hit: Hit, address: tantivy.DocAddress, distance_km: float | None) -> Score:
         """Return what each part gave, reckoned as for the order of the hits."""
-        alone = found.kept(np.arange(len(found.addresses)) == position)
-        (address,) = alone.addresses
-        bm25 = 1.0
-        if self._worded:  # said by tantivy itself, since another order comes without scores
-            told = asked_for.explain(self._searcher, address).to_json()
-            bm25 = float(orjson.loads(told)["value"])
-        confirmed, distances = self._values("confirmed", alone), alone.distances_km
-        fresh = freshness(confirmed, self._now)
-        scores, bonus = np.array([bm25]), self._values("bonus", alone)
+        told = self._asked_for.explain(self._searcher, address).to_json()
+        bm25 = float(orjson.loads(told)["value"])
+        near = None if distance_km is None else float(nearness(np.array([distance_km]))[0])
+        fresh = float(freshness(np.array([hit.confirmed.timestamp()]), self._now)[0])
+        image, price = image_bonus(hit.image), price_bonus(hit.payments)
         return Score(
             bm25=bm25,
-            distance=None if distances is None else float(nearness(distances)[0]),
-            freshness=float(fresh[0]),
-            image=image_bonus(members["image"]),
-            price=price_bonus(members["payments"]),
-            total=float(relevance(scores, distances, confirmed, bonus, self._now)[0]),
+            distance=near,
+            freshness=fresh,
+            image=image,
+            price=price,
+            total=bm25 * (1.0 if near is None else near) * fresh * image * price,
             weights=asdict(RANKING),
         )
+
+
+def _lowest(values: Floats, count: int) -> npt.NDArray[np.intp]:
+    """Return the positions of the `count` lowest values and of all that equal the last of them."""
+    if len(values) <= count:
+        return np.arange(len(values))
+    bound = np.partition(values, count - 1)[count - 1]
+    return np.flatnonzero(values <= bound)

@@ -7,8 +7,10 @@ import orjson
 import tantivy
 from tantivy import Occur
 
+from marketplace.categories import categories, names_beginning
 from marketplace.embedded.fields import analyser
 from marketplace.embedded.matching import Matcher
+from marketplace.embedded.snapshot import Snapshot
 from marketplace.query import Place, Query, Suggestions
 
 _WORDS: Final = ("title", "category_words", "body")
@@ -18,10 +20,10 @@ _MOST_NAMES: Final = 1_000
 class Suggester:
     """What begins as was typed, in one snapshot of the index; `now` in seconds since 1970."""
 
-    def __init__(self, searcher: tantivy.Searcher, schema: tantivy.Schema, now: float) -> None:
-        self._searcher = searcher
-        self._schema = schema
-        self._visible, _ = Matcher(searcher, schema).whole(Query(), None, now)
+    def __init__(self, snapshot: Snapshot, now: float) -> None:
+        self._searcher = snapshot.searcher
+        self._schema = snapshot.schema
+        self._visible, _ = Matcher(snapshot).whole(Query(), None, now)
 
     def suggestions(self, text: str, most: int) -> Suggestions:
         """Return at most `most` of each kind, the most frequent first."""
@@ -30,7 +32,7 @@ class Suggester:
             return Suggestions([], [], [])
         return Suggestions(
             words=self._words(tokens, most),
-            categories=self._names("category", "category_words", tokens, self._visible)[:most],
+            categories=self._categories(text, tokens)[:most],
             places=self._places(tokens, most),
         )
 
@@ -56,26 +58,40 @@ class Suggester:
                 return written[token.char_offset_from : token.char_offset_to].lower()
         return term  # it stands in the part of a long text that is not kept
 
+    def _categories(self, text: str, tokens: list[str]) -> list[str]:
+        """Return categories by names that begin so: shared ones by the name that was typed."""
+        names = {term: name for name, term in names_beginning(text)}
+        shared = tantivy.Query.term_set_query(self._schema, "category", list(names))
+        own = self._begun("category_words", tokens, self._visible)
+        either = tantivy.Query.boolean_query([(Occur.Should, own), (Occur.Should, shared)])
+        return [
+            names.get(term, term)
+            for term in self._values("category", self._all(self._visible, either))
+            if term in names or (term not in categories() and _matches(term, tokens))
+        ]
+
     def _places(self, tokens: list[str], most: int) -> list[Place]:
         placed = self._all(self._visible, tantivy.Query.exists_query("lat"))
-        names = self._names("place", "place_words", tokens, placed)[:most]
+        begun = self._values("place", self._begun("place_words", tokens, placed))
+        names = [name for name in begun if _matches(name, tokens)][:most]
         hits = (self._first(self._all(placed, self._any([("place", name)]))) for name in names)
         return [Place(name, hit["lat"], hit["lon"]) for name, hit in zip(names, hits, strict=True)]
 
-    def _names(
-        self, name: str, words: str, tokens: list[str], listings: tantivy.Query
-    ) -> list[str]:
-        """Return whole values of a field that have all the tokens, the last one as beginning."""
+    def _begun(self, words: str, tokens: list[str], listings: tantivy.Query) -> tantivy.Query:
+        """Return those of some listings that have all the tokens, the last one as beginning."""
         *before, beginning = tokens
         begun = self._searcher.terms_with_prefix(words, beginning, listings)
-        among = self._all(
+        return self._all(
             listings,
             *(self._any([(words, token)]) for token in before),
             tantivy.Query.term_set_query(self._schema, words, [term for term, _ in begun]),
         )
-        plan = {"names": {"terms": {"field": name, "size": _MOST_NAMES}}}
-        buckets = self._searcher.aggregate(among, plan)["names"]["buckets"]
-        return [bucket["key"] for bucket in buckets if _matches(bucket["key"], before, beginning)]
+
+    def _values(self, name: str, among: tantivy.Query) -> list[str]:
+        """Return the values of a field among some listings, the most frequent first."""
+        plan = {"values": {"terms": {"field": name, "size": _MOST_NAMES}}}
+        buckets = self._searcher.aggregate(among, plan)["values"]["buckets"]
+        return [bucket["key"] for bucket in buckets]
 
     def _first(self, asked_for: tantivy.Query) -> dict[str, Any]:
         (_, address), *_ = self._searcher.search(asked_for, 1).hits
@@ -95,6 +111,7 @@ class Suggester:
         )
 
 
-def _matches(value: str, before: list[str], beginning: str) -> bool:
+def _matches(value: str, asked: list[str]) -> bool:
+    *before, beginning = asked
     tokens = analyser("words").analyze(value)
     return set(before) <= set(tokens) and any(token.startswith(beginning) for token in tokens)
