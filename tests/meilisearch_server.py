@@ -59,6 +59,8 @@ class Recorder:
             return 200, self._task(int(found[1]))
         if path == "/multi-search":
             return (200, self.answers.pop(0)) if self.answers else (404, missing("listings"))
+        if path == "/stats":
+            return 200, {"databaseSize": 4096, "lastUpdate": MOMENT, "indexes": {}}
         _, _, uid, *rest = path.split("/")
         return self._read(uid, "/".join(rest))
 

@@ -11,6 +11,7 @@ from marketplace.drafts import ListingType
 from marketplace.meilisearch.documents import MOST_TERM_BYTES, term, value_of
 from marketplace.meilisearch.excerpts import excerpt_of
 from marketplace.meilisearch.filters import any_of, filter_of, quoted, sort_of, words_of
+from marketplace.payable import How, Payee
 from marketplace.query import Query, Sort
 from marketplace.words import read_words
 
@@ -18,6 +19,13 @@ ALIVE = "(expires NOT EXISTS OR expires > 1000)"
 HOSTILE = ['" OR type = "want', '\\" OR 1=1', "\\", "\\\\", '"', "] OR [", "a\\nb", "\\u0022"]
 texts = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(HOSTILE)
 texts |= st.text('\\"n] ')
+
+
+def _payee(group: str, available: str | None) -> Payee:
+    return Payee(group, How.CLEARING, "X", available)
+
+
+OWN = Payee("river", How.SAME_GROUP, "RIV", None)
 
 
 def read_value(text: str) -> tuple[str, str]:
@@ -85,17 +93,34 @@ def test_a_term_too_long_to_be_counted_can_still_be_asked_for() -> None:
         (Query(), ""),
         (Query(type=ListingType.WANT), ' AND type = "want"'),
         (Query(remote=False), " AND remote = false"),
-        (Query(category=("Food", "b")), ' AND category IN ["%46ood", "b"]'),
+        (Query(category=("Lebensmittel", "Food", "Own")), ' AND category IN ["food", "%4fwn"]'),
         (
             Query(language=("de",), group=("river",)),
             ' AND language IN ["de"] AND group IN ["river"]',
         ),
         (Query(author=("https://h.example/a",)), ' AND author IN ["https://h.example/a"]'),
         (Query(pay=("time",)), ' AND (pay IN ["time"])'),
-        (Query(pay=("EUR",)), ' AND (currency IN ["%45%55%52"])'),
+        (Query(pay=("RIV",)), ' AND (currency IN ["%52%49%56"])'),
         (
             Query(pay=("gift", "national:EUR", "https://c.example/c")),
             ' AND (pay IN ["gift", "national:%45%55%52"] OR currency IN ["https://c.example/c"])',
+        ),
+        (Query(payees=(OWN,)), ' AND settles = true AND (group IN ["river"])'),
+        (Query(payer_group="river", payees=()), " AND settles = true AND (group IN [])"),
+        (
+            Query(payees=(OWN, _payee("Hours", "12.50"), _payee("lake", "12.50"))),
+            (
+                ' AND settles = true AND (group IN ["river"] OR'
+                ' (group IN ["%48ours", "lake"] AND (price NOT EXISTS OR price <= 12.5)))'
+            ),
+        ),
+        (
+            Query(payees=(_payee("a", "900719925474.0993"), _payee('b"] OR', "0"))),
+            (
+                ' AND settles = true AND ((group IN ["a"] AND'
+                " (price NOT EXISTS OR price <= 900719925474.099243164)) OR"
+                ' (group IN ["b%22]%20%4f%52"] AND (price NOT EXISTS OR price <= 0)))'
+            ),
         ),
         (Query(since=datetime(2026, 1, 2, tzinfo=UTC)), " AND published >= 1767312000"),
         (Query(near=(48.2, 16.0)), " AND _geoRadius(48.2, 16, 50000)"),
@@ -126,12 +151,20 @@ def test_what_is_no_means_of_payment_never_becomes_a_filter() -> None:
     ("q", "expected"),
     [
         ("garden fork", "garden fork"),
-        ("garden a", "garden a "),
+        ("garden b", "garden b "),
         ('fork "red handle"', '"red handle" fork '),
         ('fork -rake -"leaf blower"', '-rake -"leaf blower" fork '),
+        ('"red handle" -rake fork', '-rake "red handle" fork'),
+        ("fork for the garden", "fork garden"),
+        ("garden fork for", "garden fork "),
+        ("of the", "of the"),
+        ("fork 自行车修理", '"自行车修理" fork '),
+        ('"自行车 repair" -修理', '-"修理" "自行车repair" '),
+        ("จักรยาน", '"จักรยาน" '),
+        ("自", "自 "),
         ("-rake", "-rake "),
         ("e-bike", '"e bike" '),
-        ('say "a\\" -b "c', '"a" "c" -b say '),
+        ('say "a\\" -b "c', '-b "a" "c" say '),
         ("", ""),
         ("?!", ""),
     ],
@@ -146,7 +179,7 @@ def test_words_phrases_and_exclusions_are_said_as_meilisearch_reads_them(
     ("query", "worded", "expected"),
     [
         (Query(q="a"), True, []),
-        (Query(), False, ["confirmed:desc"]),
+        (Query(), False, ["weight:desc"]),
         (Query(sort=Sort.NEWEST), True, ["published:desc"]),
         (Query(near=(1.0, 2.0)), True, []),
         (Query(near=(1.0, 2.0)), False, ["_geoPoint(1, 2):asc"]),
@@ -167,6 +200,8 @@ def test_the_order_asked_for_becomes_a_sort(
         ("plain <b>", "plain &lt;b&gt;"),
         ("a \ue000bike\ue001s & co", "a <mark>bikes</mark> &amp; co"),
         ("\ue000<i>\ue001 \ue000x\ue001", "<mark>&lt;i&gt;</mark> <mark>x</mark>"),
+        ("\ue000自行车\ue001修理", "<mark>自行车</mark>修理"),
+        ("\ue000自行\ue001车\ue000修理\ue001", "<mark>自行</mark>车<mark>修理</mark>"),
         ("", ""),
     ],
 )

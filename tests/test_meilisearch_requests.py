@@ -14,10 +14,11 @@ from sqlalchemy import Engine
 from commons.errors import ConflictError, UnavailableError
 from commons.settings import Settings
 from marketplace.drafts import ListingType
+from marketplace.embedded.ranking import ERA, RANKING
 from marketplace.index import Change, Entry, catch_up
 from marketplace.indexes import open_index
 from marketplace.meilisearch import MeilisearchIndex, plan
-from marketplace.payment import PaymentTerms
+from marketplace.payment_terms import PaymentTerms
 
 DOCUMENTS = "/indexes/listings/documents"
 META = "/indexes/listings-revision/documents"
@@ -60,6 +61,7 @@ def entry(name: str, **values: Any) -> Entry:  # noqa: ANN401 (any field of an e
         "text": "Fresh \ue000& warm",
         "language": None,
         "categories": [],
+        "category_terms": [],
         "image": None,
         "url": f"https://hub.example/{name}",
         "author": "https://hub.example/Ana",
@@ -82,17 +84,19 @@ def full_entry() -> Entry:
         "full",
         language="de",
         categories=["Food", "Brot"],
+        category_terms=["food", "Brot"],
         image="https://hub.example/i.png",
         group="river",
         place_name="Wien",
         lat=48.2,
         lon=16.3,
         payments=[{"means": "national", "currency": "EUR", "amount": "3"}],
-        terms=PaymentTerms(("national", "national:EUR"), ("EUR",)),
+        terms=PaymentTerms(("national", "national:EUR"), ("EUR",), settles=True, price=12.5),
         expires_at=LONG_AGO + timedelta(days=1),
     )
 
 
+WEIGHT = 2 ** ((LONG_AGO - ERA) / timedelta(days=RANKING.freshness_half_days))
 SHOWN = {
     "type": "offer",
     "language": "de",
@@ -119,9 +123,9 @@ BARE = {
     "category": [],
     "author": "https://hub.example/%41na",
     "remote": False,
+    "settles": False,
     "published": 1767323045,
-    "confirmed": 1767323045,
-    "bonus": 1.0,
+    "weight": WEIGHT,
     "hit": SHOWN
     | {"language": None, "image": None, "payments": [], "group": None, "lat": None}
     | {"lon": None, "place_name": None, "url": "https://hub.example/bare"},
@@ -131,8 +135,10 @@ FULL_DOCUMENT = BARE | {
     "categories": ["Food", "Brot"],
     "pay": ["national", "national:%45%55%52"],
     "currency": ["%45%55%52"],
-    "category": ["%42rot", "%46ood"],
-    "bonus": 1.05 * 1.05,
+    "category": ["%42rot", "food"],
+    "settles": True,
+    "price": 12.5,
+    "weight": 1.05 * 1.05 * WEIGHT,
     "language": "de",
     "group": "river",
     "place_name": "Wien",
@@ -179,8 +185,10 @@ def test_the_settings_are_what_the_search_needs() -> None:
     assert plan.SETTINGS["rankingRules"][0] == "sort"
     filtered = plan.SETTINGS["filterableAttributes"]
     assert {"id", "author", "currency", "expires", "published", "remote", "_geo"} < set(filtered)
-    assert {*plan.FACETS} < set(filtered)
-    assert plan.SETTINGS["sortableAttributes"] == ["published", "confirmed", "_geo"]
+    assert {*plan.FACETS, "settles", "price"} < set(filtered)
+    assert plan.SETTINGS["sortableAttributes"] == ["published", "weight", "_geo"]
+    assert plan.SETTINGS["rankingRules"][-1] == "weight:desc"
+    assert plan.SETTINGS["faceting"]["maxValuesPerFacet"] == 10_000
 
 
 def test_what_is_held_is_asked_of_the_second_index(

@@ -13,16 +13,16 @@ from meilisearch_server import Recorder, missing, recording
 from commons.errors import UnavailableError
 from marketplace.drafts import ListingType
 from marketplace.meilisearch import MeilisearchIndex, plan, server
+from marketplace.payable import How, Payee
 from marketplace.query import Place, Query, Sort, Suggestions
 
 LONG_AGO = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 NONE: dict[str, dict[str, int]] = {name: {} for name in plan.FACETS}
 ASKED_OF_ALL = {
     "matchingStrategy": "all",
-    "attributesToSearchOn": ["title", "categories", "body"],
     "filter": "(expires NOT EXISTS OR expires > NOW)",
     "limit": 1000,
-    "attributesToRetrieve": ["id", "author", "published", "confirmed", "bonus", "_geo"],
+    "attributesToRetrieve": ["id", "author", "published", "weight", "_geo"],
     "facets": ["type", "pay", "category", "language", "group"],
     "showRankingScore": True,
 }
@@ -40,7 +40,7 @@ def index(recorder: Recorder) -> MeilisearchIndex:
 
 
 def candidate(name: str, **values: object) -> dict[str, object]:
-    members = {"id": name, "author": name, "published": 1, "confirmed": 1, "bonus": 1.0}
+    members = {"id": name, "author": name, "published": 1, "weight": 1.0}
     place = {"lat": VIENNA[0], "lng": VIENNA[1]}
     return {**members, "_geo": place, "_rankingScore": 0.5} | values
 
@@ -92,12 +92,14 @@ def test_a_search_with_every_parameter(index: MeilisearchIndex, recorder: Record
         radius_km=7,
         bbox=(179.0, -1.0, -179.0, 1.0),
         type=ListingType.OFFER,
-        pay=("time", "EUR"),
-        category=("Räder",),
+        pay=("time", "RIV"),
+        category=("Räder", "Fahrräder", "Übriges"),
         language=("de", "en"),
         group=("river",),
         author=("https://hub.example/Ana",),
         remote=True,
+        payer_group="river",
+        payees=(Payee("river", How.SAME_GROUP, "RIV", None), Payee("h", How.CLEARING, "H", "2.50")),
         since=LONG_AGO,
         sort=Sort.DISTANCE,
         limit=2,
@@ -117,23 +119,24 @@ def test_a_search_with_every_parameter(index: MeilisearchIndex, recorder: Record
     assert (why.bm25, why.distance) == (0.5, 1.0)
     first, second = searched(recorder)
     assert first == ASKED_OF_ALL | {
-        "q": '"good brakes" -rust bike chai',
+        "q": '-rust "good brakes" bike chai',
         "sort": ["_geoPoint(48.2085, 16.373):asc"],
         "filter": (
             "(expires NOT EXISTS OR expires > NOW)"
-            ' AND category IN ["%52%c3%a4der"] AND language IN ["de", "en"]'
+            ' AND category IN ["bicycles", "%c3%9cbriges"] AND language IN ["de", "en"]'
             ' AND group IN ["river"] AND author IN ["https://hub.example/%41na"]'
             ' AND type = "offer" AND remote = true'
-            ' AND (pay IN ["time"] OR currency IN ["%45%55%52"])'
+            ' AND (pay IN ["time"] OR currency IN ["%52%49%56"])'
+            ' AND settles = true AND (group IN ["river"]'
+            ' OR (group IN ["h"] AND (price NOT EXISTS OR price <= 2.5)))'
             " AND published >= 1767323045 AND _geoRadius(48.2085, 16.373, 7000)"
             " AND (_geoBoundingBox([1, 180], [-1, 179]) OR"
             " _geoBoundingBox([1, -179], [-1, -180]))"
         ),
     }
     assert second == {
-        "q": '"good brakes" -rust bike chai',
+        "q": '-rust "good brakes" bike chai',
         "matchingStrategy": "all",
-        "attributesToSearchOn": ["title", "categories", "body"],
         "filter": 'id IN ["near", "far"]',
         "limit": 2,
         "attributesToRetrieve": ["id", "title", "categories", "hit"],
@@ -159,7 +162,7 @@ def test_facets_are_counted_and_read_back(index: MeilisearchIndex, recorder: Rec
         "language": {"de": 4},
     }
     first, wider, _ = searched(recorder)
-    assert first == ASKED_OF_ALL | {"q": "", "sort": ["confirmed:desc"]}
+    assert first == ASKED_OF_ALL | {"q": "", "sort": ["weight:desc"]}
     assert wider["limit"] == 10_000
 
 
@@ -179,8 +182,7 @@ def test_an_author_has_three_hits_on_a_page_and_none_is_lost(
 
 
 def test_the_fresher_of_equals_comes_first(index: MeilisearchIndex, recorder: Recorder) -> None:
-    now = int(time.time())
-    stale, fresh = candidate("stale", confirmed=now - 9_999_999), candidate("fresh", confirmed=now)
+    stale, fresh = candidate("stale", weight=0.4), candidate("fresh")
     ready(recorder, found(stale, fresh), {"hits": [shown("stale"), shown("fresh")]})
     assert names(index.search(Query(q="bread"))) == ["fresh", "stale"]
 
@@ -192,7 +194,7 @@ def test_what_is_withdrawn_while_it_is_found_is_left_out(
     assert names(index.search(Query(q="bread"))) == ["b"]
 
 
-def test_suggestions_ask_three_things_in_one_request(
+def test_suggestions_ask_all_that_they_need_in_one_request(
     index: MeilisearchIndex, recorder: Recorder
 ) -> None:
     words = [
@@ -201,14 +203,12 @@ def test_suggestions_ask_three_things_in_one_request(
         {"title": "\ue000vél\ue001os", "categories": [], "body": ""},
     ]
     position = {"lat": 1.0, "lng": 2.0}
+    own = {"other": 9, "bicycles": 5, "velvet": 1, "%56%c3%a9lo %c3%a0 soi": 2}
     recorder.answers.append(
         {
             "results": [
                 {"hits": [{"id": "a", "_formatted": each} for each in words]},
-                {
-                    "hits": [],
-                    "facetDistribution": {"category": {"other": 9, "velvet": 1, "%56%c3%a9lo": 2}},
-                },
+                {"hits": [], "facetDistribution": {"category": own}},
                 {
                     "hits": [
                         {"place_name": "Veldhoven"},
@@ -216,15 +216,19 @@ def test_suggestions_ask_three_things_in_one_request(
                         {"place_name": "Vienna", "_geo": position},
                     ]
                 },
+                {"hits": [], "facetDistribution": {"category": {"bicycles": 5, "food": 3}}},
             ]
         }
     )
     assert index.suggest(' "vél', 10) == Suggestions(
-        ["vélos", "vélo", "velvet"], ["Vélo", "velvet"], [Place("Vélizy", 1.0, 2.0)]
+        ["vélos", "vélo", "velvet"], ["Vélos", "Vélo à soi", "velvet"], [Place("Vélizy", 1.0, 2.0)]
     )
     [sent] = recorder.sent()
     assert (sent.method, sent.path) == ("POST", "/multi-search")
-    filters = {query.pop("filter") for query in sent.body["queries"]}
+    filters = {query.pop("filter") for query in sent.body["queries"][:3]}
+    of_all = sent.body["queries"].pop()
+    assert of_all.pop("filter").endswith(') AND category IN ["bicycles"]')
+    assert of_all == {"indexUid": "listings", "q": "", "limit": 0, "facets": ["category"]}
     assert re.fullmatch(r"\(expires NOT EXISTS OR expires > \d+\)", filters.pop())
     assert not filters
     asked = {"indexUid": "listings", "q": "vél", "matchingStrategy": "all"}
@@ -264,7 +268,6 @@ def test_a_map_counts_by_cell_in_one_request(index: MeilisearchIndex, recorder: 
         {
             "q": "bread",
             "matchingStrategy": "all",
-            "attributesToSearchOn": ["title", "categories", "body"],
             "filter": "(expires NOT EXISTS OR expires > NOW)"
             " AND _geoBoundingBox([50, 20], [40, 10])",
             "limit": 0,

@@ -20,7 +20,7 @@ from marketplace.embedded.ranking import RANKING
 from marketplace.index import catch_up
 from marketplace.indexes import open_index
 from marketplace.places import RESOLUTIONS
-from marketplace.postgresql import ANSWER_SECONDS, PostgresqlIndex
+from marketplace.postgresql import PostgresqlIndex, searching
 from marketplace.postgresql.tables import META, NEXT_SCHEMA, SCHEMA, WORD
 from marketplace.query import Query, Score
 
@@ -87,8 +87,19 @@ def test_an_answer_that_takes_too_long_is_unavailable(
         connection.execute(text(f"LOCK TABLE {SCHEMA}.listing IN ACCESS EXCLUSIVE MODE"))
         with pytest.raises(UnavailableError, match="does not answer"):
             index.search(Query(q="bread"))
-        assert ANSWER_SECONDS == 2
+        assert searching.ANSWER_SECONDS == 2
     assert found(index, q="bread") == {"a"}
+
+
+def test_all_the_statements_of_a_search_have_its_time_together(
+    index: PostgresqlIndex, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(database, draft("a", "Bread", lat=VIENNA[0], lon=VIENNA[1]))
+    catch_up(database, index)
+    monkeypatch.setattr(searching, "ANSWER_SECONDS", 0)
+    for ask in (lambda: index.search(Query(q="bread")), lambda: index.cells(Query(), 4)):
+        with pytest.raises(UnavailableError, match="does not answer"):
+            ask()
 
 
 def test_while_the_index_does_not_answer_everything_else_goes_on(

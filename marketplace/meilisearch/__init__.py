@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from marketplace.index import Change, read_on
+from marketplace.index import Build, Change, read_on
 from marketplace.meilisearch.generation import Generation
 from marketplace.meilisearch.plan import PLAN
 from marketplace.meilisearch.searching import Search
@@ -56,6 +56,32 @@ class MeilisearchIndex:
         """Tell whether what is held was built with other settings or other documents."""
         held = self._current.held()
         return held is not None and held.plan != PLAN
+
+    def builds(self) -> list[Build]:
+        """Return the index in use, then one that a rebuild fills or left behind.
+
+        The size is that of the server's whole database, the only one that it tells.
+        """
+        found = []
+        for generation in (self._current, self._next):
+            held = generation.held()
+            if held is None:
+                continue
+            in_use = generation is self._current
+            with answering():
+                size = self._server.reads.get_all_stats()["databaseSize"] if in_use else None
+            found.append(
+                Build(
+                    generation.uid,
+                    in_use=in_use,
+                    plan=held.plan,
+                    outdated=held.plan != PLAN,
+                    revision=held.revision,
+                    listings=generation.count(),
+                    size_bytes=size,
+                )
+            )
+        return found
 
     def rebuild(self, engine: Engine, tick: Callable[[int], None] = lambda _revision: None) -> int:
         """Fill a second index from the listings and swap the two; return the changes read.

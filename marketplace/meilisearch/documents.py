@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from marketplace.drafts import ListingType
-from marketplace.embedded.ranking import bonus_of
+from marketplace.embedded.ranking import weight_of
 from marketplace.index import Entry
 from marketplace.meilisearch.plan import CELLS
 from marketplace.places import cells_of
@@ -52,14 +52,16 @@ def document_of(entry: Entry) -> dict[str, Any]:
         "type": term(entry.type),
         "pay": [term(pay) for pay in entry.terms.pay],
         "currency": [term(currency) for currency in entry.terms.currencies],
-        "category": sorted({term(category) for category in entry.categories}),
+        "category": sorted({term(each) for each in entry.category_terms}),
         "author": term(entry.author),
         "remote": entry.remote,
+        "settles": entry.terms.settles,
         "published": seconds(entry.published),
-        "confirmed": seconds(entry.confirmed),
-        "bonus": bonus_of(entry),
+        "weight": weight_of(entry),
         "hit": _hit(entry),
     }
+    if entry.terms.price is not None:
+        document["price"] = entry.terms.price
     if entry.language is not None:
         document["language"] = term(entry.language)
     if entry.place_name is not None:

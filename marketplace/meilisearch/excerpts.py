@@ -5,11 +5,25 @@ import re
 from typing import Final
 
 from marketplace.meilisearch.documents import MARK_END, MARK_START
+from marketplace.words import SEAM, separated
 
 EXCERPT_LETTERS: Final = 240
 BEFORE_LETTERS: Final = 60
-# Of a word that was found by its beginning only that is marked; the rest belongs to it.
+# Of a word that was found by its beginning only that is marked; `whole_word` adds the rest.
 MARKED: Final = re.compile(f"{MARK_START}([^{MARK_START}{MARK_END}]*){MARK_END}(\\w*)")
+
+
+def whole_word(found: re.Match[str]) -> str:
+    """Return the word of which Meilisearch marked the beginning, or all, given a match of MARKED.
+
+    Where words are written without spaces, what follows the mark is no part of its word.
+    """
+    word = ""
+    for part in separated(found[1] + found[2]).split(SEAM):
+        word += part
+        if len(word) >= len(found[1]):
+            break
+    return word
 
 
 def excerpt_of(marked: str) -> str:
@@ -38,10 +52,10 @@ def _read(marked: str) -> tuple[str, list[tuple[int, int]]]:
     ranges: list[tuple[int, int]] = []
     length = at = 0
     for found in MARKED.finditer(marked):
-        before, match = marked[at : found.start()], found[1] + found[2]
+        before, match = marked[at : found.start()], whole_word(found)
         length += len(before)
         ranges.append((length, length + len(match)))
         length += len(match)
         pieces += [before, match]
-        at = found.end()
+        at = found.end() - len(found[1] + found[2]) + len(match)
     return "".join([*pieces, marked[at:]]), ranges

@@ -1,11 +1,15 @@
 """A question as Meilisearch's words, filter and sort; every value goes through `quoted`."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 
+from marketplace.categories import term_of
+from marketplace.embedded.fields import says_little
 from marketplace.meilisearch.documents import seconds, term
+from marketplace.payable import Payee
 from marketplace.payment import read_pay
 from marketplace.query import Query, Sort
-from marketplace.words import Words
+from marketplace.words import SEAM, Words, separated
 
 _EAST_END = 180.0
 
@@ -33,17 +37,17 @@ def alive(now: int) -> str:
 def filter_of(query: Query, now: int) -> str:
     """Return the filter of a question; `now` in seconds since 1970."""
     conditions = [alive(now)]
-    conditions += [
-        any_of(name, map(term, values))
-        for name in ("category", "language", "group", "author")
-        if (values := getattr(query, name))
-    ]
+    chosen = {name: getattr(query, name) for name in ("language", "group", "author")}
+    chosen = {"category": tuple(dict.fromkeys(map(term_of, query.category)))} | chosen
+    conditions += [any_of(name, map(term, values)) for name, values in chosen.items() if values]
     if query.type is not None:
         conditions.append(f"type = {quoted(term(query.type))}")
     if query.remote is not None:
         conditions.append(f"remote = {str(query.remote).lower()}")
     if query.pay:
         conditions.append(_pay(query.pay))
+    if query.payees is not None:
+        conditions.append(_payable(query.payees))
     if query.since is not None:
         conditions.append(f"published >= {seconds(query.since)}")
     if query.near is not None:
@@ -63,25 +67,61 @@ def sort_of(query: Query, *, worded: bool) -> list[str]:
     if query.near is not None and (query.sort is Sort.DISTANCE or not worded):
         lat, lon = query.near
         return [f"_geoPoint({_plain(lat)}, {_plain(lon)}):asc"]
-    return [] if worded else ["confirmed:desc"]
+    return [] if worded else ["weight:desc"]
 
 
 def words_of(words: Words) -> str:
     """Return words as Meilisearch reads them.
 
-    It takes the last word for a beginning, unless something follows it; so the words stand
-    after phrases and exclusions, and a space ends what is to be taken as it is.
+    It takes the last word for a beginning, unless something follows it; so the words stand last,
+    and a space ends what is to be taken as it is. It looks for the first ten words and phrases
+    only, and for no exclusion behind them: so the exclusions stand first, and words that most
+    texts of a language hold are left out where there are others.
     """
-    parts = [_in_order(phrase) for phrase in words.phrases]
-    parts += [
-        f"-{_in_order(phrase)}" if len(phrase) > 1 else f"-{phrase[0]}" for phrase in words.none_of
-    ]
-    parts += words.all_of
-    return " ".join(parts) + ("" if words.prefix or not parts else " ")
+    telling = [word for word in words.all_of if not says_little(word.lower())] or words.all_of
+    parts = [f"-{_written(phrase)}" for phrase in words.none_of]
+    parts += [_in_order(phrase) for phrase in words.phrases]
+    parts += telling
+    goes_on = words.prefix and telling[-1] == words.all_of[-1]
+    return " ".join(parts) + ("" if goes_on or not parts else " ")
+
+
+def _written(phrase: tuple[str, ...]) -> str:
+    return _in_order(phrase) if len(phrase) > 1 else phrase[0]
 
 
 def _in_order(phrase: tuple[str, ...]) -> str:
-    return f'"{" ".join(phrase)}"'
+    return f'"{_together(phrase)}"'
+
+
+def _together(phrase: tuple[str, ...]) -> str:
+    """Return words as they were written: without spaces where their script has none.
+
+    `read_words` took their letters apart, of which Meilisearch makes other words than these.
+    """
+    text = phrase[0]
+    for before, word in pairwise(phrase):
+        text += word if SEAM in separated(before + word) else f" {word}"
+    return text
+
+
+def _payable(payees: Iterable[Payee]) -> str:
+    """Return the condition that what is left for a listing's group is enough to pay it."""
+    groups: dict[str | None, list[str]] = {}
+    for payee in payees:
+        groups.setdefault(payee.available, []).append(term(payee.group))
+    each = [
+        any_of("group", named)
+        if left is None
+        else f"({any_of('group', named)} AND (price NOT EXISTS OR price <= {_amount(left)}))"
+        for left, named in groups.items()
+    ]
+    return f"settles = true AND ({' OR '.join(each) or any_of('group', ())})"
+
+
+def _amount(decimal: str) -> str:
+    """Return an amount as the number it is compared as, which is no text that came from outside."""
+    return _plain(float(decimal))
 
 
 def _pay(values: Iterable[str]) -> str:

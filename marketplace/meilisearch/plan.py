@@ -9,19 +9,18 @@ from marketplace.places import RESOLUTIONS
 from marketplace.query import WINDOW
 from marketplace.words import ONE_EDIT_FROM, TWO_EDITS_FROM
 
-# From the most to the least telling; everything else is only shown, filtered and sorted by.
+# From the most to the least telling, and last the place; the rest is shown, filtered, sorted by.
 SEARCHED: Final = ["title", "categories", "body"]
 FACETS: Final = ("type", "pay", "category", "language", "group")
-# So many values of a field are counted: as a map has cells, all 5,882 of resolution 2 at once.
-MOST_VALUES: Final = 6_000
+# So many values of a field are counted, the most frequent ones: as many cells as a map has.
+MOST_VALUES: Final = 10_000
 CELLS: Final = {resolution: f"cell_{resolution}" for resolution in RESOLUTIONS}
 SEARCH_CUTOFF_MS: Final = 1_500
 
 # Change it with what `documents.document_of` writes; a change of SETTINGS shows by itself.
-DOCUMENT_VERSION: Final = 1
+DOCUMENT_VERSION: Final = 2
 
 SETTINGS: Final[dict[str, Any]] = {
-    # A listing's place is searched for suggestions alone.
     "searchableAttributes": [*SEARCHED, "place_name"],
     "filterableAttributes": [
         "id",
@@ -29,12 +28,14 @@ SETTINGS: Final[dict[str, Any]] = {
         "currency",
         "author",
         "remote",
+        "settles",
+        "price",
         "published",
         "expires",
         "_geo",
         *CELLS.values(),
     ],
-    "sortableAttributes": ["published", "confirmed", "_geo"],
+    "sortableAttributes": ["published", "weight", "_geo"],
     # `sort` first, since distance and newest are asked for instead of relevance, not after it.
     "rankingRules": [
         "sort",
@@ -43,7 +44,7 @@ SETTINGS: Final[dict[str, Any]] = {
         "proximity",
         "attribute",
         "exactness",
-        "confirmed:desc",
+        "weight:desc",
     ],
     "typoTolerance": {
         "enabled": True,

@@ -17,20 +17,19 @@ from marketplace.embedded.ranking import (
     order_by,
     page_of,
     price_bonus,
-    relevance,
 )
 from marketplace.meilisearch.documents import MARK_END, MARK_START, hit_of, value_of
 from marketplace.meilisearch.excerpts import excerpt_of
 from marketplace.meilisearch.filters import any_of, filter_of, sort_of, words_of
-from marketplace.meilisearch.plan import CELLS, FACETS, SEARCHED
+from marketplace.meilisearch.plan import CELLS, FACETS
 from marketplace.meilisearch.server import Server, answering, is_missing, read
 from marketplace.places import haversine_km, rounded_km
 from marketplace.query import WINDOW, Hit, Page, Query, Score, Sort
 from marketplace.words import read_words
 
-_RANKED_BY: Final = ["id", "author", "published", "confirmed", "bonus", "_geo"]
+_RANKED_BY: Final = ["id", "author", "published", "weight", "_geo"]
 _SHOWN: Final = ["id", "title", "categories", "hit"]
-_MATCHING: Final = {"matchingStrategy": "all", "attributesToSearchOn": SEARCHED}
+_MATCHING: Final = {"matchingStrategy": "all"}
 _MOST_OF_A_FACET: Final = 50
 _WEIGHTS: Final = ("distance_half_km", "freshness_half_days", "image_bonus", "price_bonus")
 
@@ -38,7 +37,14 @@ Document = dict[str, Any]
 
 
 class Search:
-    """A question put to the index `uid`; `now` in seconds since 1970."""
+    """A question put to the index `uid`; `now` in seconds since 1970.
+
+    Where words are asked for, the thousand that Meilisearch finds best by its own rules are ranked
+    by everything; what lies behind them keeps its place. It scores how well a listing matches and
+    not how rare its words are, takes in only the first ten words and phrases, does not stem, and
+    counts a wrong first letter as two typing errors. Without words the thousand nearest are ranked
+    so. Where neither is asked for, and by `newest` and `distance`, the order is that of all.
+    """
 
     def __init__(self, server: Server, uid: str, query: Query, now: float) -> None:
         self._index = server.reads.index(uid)
@@ -129,13 +135,9 @@ class Search:
         if self._query.sort is Sort.DISTANCE and distances is not None:
             return order_by(distances, keys)
         scores = _numbers("_rankingScore", found) if self._worded else np.ones(len(found))
-        relevances = relevance(
-            scores,
-            distances,
-            _numbers("confirmed", found),
-            _numbers("bonus", found),
-            self._now,
-        )
+        relevances = scores * _numbers("weight", found)
+        if distances is not None:
+            relevances *= nearness(distances)
         # What lies behind the ranked ones stays there, so that pages follow each other.
         relevances[RANKING.ranked :] -= relevances.max(initial=0.0)
         return order_by(-relevances, keys)
@@ -181,15 +183,17 @@ class Search:
     def _score(self, hit: Hit, found: Document) -> Score:
         """Return what each part gave; in place of BM25 stands Meilisearch's ranking score."""
         score = float(found["_rankingScore"]) if self._worded else 1.0
-        confirmed, bonus = _numbers("confirmed", [found]), _numbers("bonus", [found])
         distances = self._distances([found])
+        near = None if distances is None else float(nearness(distances)[0])
+        fresh = float(freshness(np.array([hit.confirmed.timestamp()]), self._now)[0])
+        image, price = image_bonus(hit.image), price_bonus(hit.payments)
         return Score(
             bm25=score,
-            distance=None if distances is None else float(nearness(distances)[0]),
-            freshness=float(freshness(confirmed, self._now)[0]),
-            image=image_bonus(hit.image),
-            price=price_bonus(hit.payments),
-            total=float(relevance(np.array([score]), distances, confirmed, bonus, self._now)[0]),
+            distance=near,
+            freshness=fresh,
+            image=image,
+            price=price,
+            total=score * fresh * image * price * (1.0 if near is None else near),
             weights={name: getattr(RANKING, name) for name in _WEIGHTS},
         )
 

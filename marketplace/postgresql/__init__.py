@@ -9,43 +9,45 @@ from typing import Final
 from sqlalchemy import (
     Connection,
     Engine,
-    Text,
-    any_,
-    bindparam,
     create_engine,
-    delete,
     func,
     select,
     text,
-    update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 from sqlalchemy.schema import DropSchema
 
-from commons.errors import ConflictError, UnavailableError
-from marketplace.index import Change, read_on
-from marketplace.postgresql.searching import Search
+from commons.errors import UnavailableError
+from marketplace.index import Build, Change, read_on
+from marketplace.postgresql.filling import put_in
+from marketplace.postgresql.matching import SIMILAR
+from marketplace.postgresql.searching import ANSWER_SECONDS, NO_PAGE, Search
 from marketplace.postgresql.suggesting import Suggester
 from marketplace.postgresql.tables import (
     EXTENSIONS,
-    FACETS,
-    LISTING,
     META,
     NEXT_SCHEMA,
     PLAN,
     SCHEMA,
-    WORD,
     create_indexes,
     create_tables,
-    insertion,
-    row_of,
 )
 from marketplace.query import Page, Query, Suggestions
 
-ANSWER_SECONDS: Final = 2
 _LOCK: Final = 0x6C70_6964  # of whoever makes or rebuilds the tables, for the whole database
+# Of equal answers each asking gets the same: a scan begins at the beginning, not where another
+# is. Compiling a query takes longer than it saves in 2 s.
+_WHILE_ASKING: Final = (
+    f"SET LOCAL statement_timeout = '{ANSWER_SECONDS}s';"
+    "SET LOCAL synchronize_seqscans = off;"
+    "SET LOCAL jit = off;"
+    f"SET LOCAL pg_trgm.similarity_threshold = {SIMILAR}"
+)
+_SIZE: Final = text(
+    "SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class "
+    "WHERE relnamespace = to_regnamespace(:schema) AND relkind = 'r'"
+)
 _MISSING: Final = {"42P01", "3F000"}  # undefined_table, invalid_schema_name
 
 
@@ -74,8 +76,7 @@ class PostgresqlIndex:
         started = time.perf_counter()
         with self._asking() as (connection, plan):
             if not _usable(plan):
-                nothing: dict[str, dict[str, int]] = {name: {} for name in FACETS}
-                return Page([], 0, total_is_exact=True, facets=nothing, cursor=None, took_ms=0.0)
+                return NO_PAGE
             page = Search(connection, query, time.time()).page()
         return replace(page, took_ms=(time.perf_counter() - started) * 1000)
 
@@ -108,6 +109,30 @@ class PostgresqlIndex:
         with self._asking() as (_, plan):
             return plan not in {None, PLAN}
 
+    def builds(self) -> list[Build]:
+        """Return the tables in use, then those that a rebuild fills or left behind."""
+        schemas = {SCHEMA: True, NEXT_SCHEMA: False}
+        found = (self._build(schema, in_use=in_use) for schema, in_use in schemas.items())
+        return [build for build in found if build is not None]
+
+    def _build(self, schema: str, *, in_use: bool) -> Build | None:
+        translated = self._engine.execution_options(schema_translate_map={SCHEMA: schema})
+        with _answering(), translated.connect() as connection:
+            if not _hold(connection, schema):
+                return None
+            plan = connection.scalar(select(META.c.plan))
+            build = Build(
+                schema,
+                in_use=in_use,
+                plan=str(plan),
+                outdated=plan != PLAN,
+                size_bytes=connection.scalar(_SIZE, {"schema": schema}),
+            )
+            if build.outdated:
+                return build
+            revision, listings = connection.execute(select(META.c.revision, META.c.listings)).one()
+            return replace(build, revision=revision, listings=listings)
+
     def apply(self, changes: Sequence[Change], *, since: int, revision: int) -> None:
         """Put changes in; ConflictError where the revision held is not `since`."""
         with self._asking() as (_, plan):
@@ -118,7 +143,7 @@ class PostgresqlIndex:
                 if not _is_there(connection):
                     create_tables(connection, SCHEMA)
                     create_indexes(connection)
-            _apply(connection, changes, since, revision)
+            put_in(connection, changes, since, revision)
 
     def rebuild(self, engine: Engine, tick: Callable[[int], None] = lambda _revision: None) -> int:
         """Fill new tables from the listings and swap them in; return the changes read.
@@ -149,6 +174,9 @@ class PostgresqlIndex:
         count = read_on(engine, _Beside(beside), tick=tick)
         with beside.begin() as connection:
             create_indexes(connection)
+            connection.execute(
+                text(f"ANALYZE {NEXT_SCHEMA}.listing, {NEXT_SCHEMA}.hit, {NEXT_SCHEMA}.word")
+            )
         with self._engine.begin() as connection:
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
             if _is_there(connection):
@@ -162,7 +190,7 @@ class PostgresqlIndex:
         """Yield (a connection that reads one snapshot, the plan of the tables that are there)."""
         with _answering(), self._engine.connect() as connection:
             connection.execution_options(isolation_level="REPEATABLE READ")
-            connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{ANSWER_SECONDS}s'")
+            connection.exec_driver_sql(_WHILE_ASKING)
             there = _hold(connection)
             yield connection, connection.scalar(select(META.c.plan)) if there else None
 
@@ -179,50 +207,7 @@ class _Beside:
 
     def apply(self, changes: Sequence[Change], *, since: int, revision: int) -> None:
         with self._engine.begin() as connection:
-            _apply(connection, changes, since, revision)
-
-
-def _apply(connection: Connection, changes: Sequence[Change], since: int, revision: int) -> None:
-    held = connection.scalar(select(META.c.revision).with_for_update()) or 0
-    if held != since:
-        msg = f"the index is at revision {held}, not {since}"
-        raise ConflictError(msg)
-    last = {change.id: change.entry for change in changes}
-    rows = [row_of(entry) for entry in last.values() if entry is not None]
-    removed = _remove(connection, list(last))
-    if rows:
-        connection.execute(insertion(), rows)
-        _count_words(connection, [row["id"] for row in rows])
-    listings = META.c.listings + len(rows) - removed
-    connection.execute(update(META).values(revision=revision, listings=listings))
-
-
-def _remove(connection: Connection, ids: list[str]) -> int:
-    """Remove listings, and take them out of the count of each of their words."""
-    ours = LISTING.c.id == any_(bindparam(None, ids, ARRAY(Text)))
-    each = func.unnest(func.tsvector_to_array(LISTING.c.words)).label("word")
-    words = select(each).where(ours).subquery()
-    gone = select(words.c.word, func.count().label("listings")).group_by(words.c.word).subquery()
-    connection.execute(
-        update(WORD)
-        .where(WORD.c.word == gone.c.word)
-        .values(listings=WORD.c.listings - gone.c.listings)
-    )
-    return connection.execute(delete(LISTING).where(ours)).rowcount
-
-
-def _count_words(connection: Connection, ids: list[str]) -> None:
-    ours = LISTING.c.id == any_(bindparam(None, ids, ARRAY(Text)))
-    each = func.unnest(func.tsvector_to_array(LISTING.c.words)).label("word")
-    words = select(each).where(ours).subquery()
-    counted = select(words.c.word, func.count()).group_by(words.c.word)
-    put = insert(WORD).from_select(["word", "listings"], counted)
-    connection.execute(
-        put.on_conflict_do_update(
-            index_elements=[WORD.c.word],
-            set_={"listings": WORD.c.listings + put.excluded.listings},
-        )
-    )
+            put_in(connection, changes, since, revision)
 
 
 def _make_extensions(connection: Connection) -> None:
@@ -248,14 +233,14 @@ def _usable(plan: int | None) -> bool:
     return plan is not None
 
 
-def _hold(connection: Connection) -> bool:
+def _hold(connection: Connection, schema: str = SCHEMA) -> bool:
     """Keep the tables from being swapped until the transaction ends; False where there are none.
 
     To be called before the first query, which takes the snapshot: what waits here for a swap
     then sees what was swapped in.
     """
     try:
-        connection.execute(text(f"LOCK TABLE {SCHEMA}.meta IN ACCESS SHARE MODE"))
+        connection.execute(text(f"LOCK TABLE {schema}.meta IN ACCESS SHARE MODE"))
     except ProgrammingError as error:
         if getattr(error.orig, "pgcode", None) not in _MISSING:
             raise

@@ -1,6 +1,7 @@
 """One search in the PostgreSQL index: filters, the order, one page, the facets."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
@@ -10,6 +11,9 @@ import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Double,
+    Executable,
+    FromClause,
     Row,
     Select,
     Text,
@@ -24,6 +28,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from commons.errors import UnavailableError
+from marketplace.categories import term_of
 from marketplace.drafts import ListingType
 from marketplace.embedded.fields import seconds
 from marketplace.embedded.marking import excerpt
@@ -35,46 +41,74 @@ from marketplace.embedded.ranking import (
     page_of,
     price_bonus,
 )
+from marketplace.embedded.wording import Asked
+from marketplace.payable import Payee
 from marketplace.payment import read_pay
 from marketplace.places import RESOLUTIONS, distance_km, rounded_km
-from marketplace.postgresql.matching import Condition, Matcher, Number
-from marketplace.postgresql.tables import FACETS, LISTING, seen
+from marketplace.postgresql.matching import Columns, Condition, Matched, Matcher, Number
+from marketplace.postgresql.tables import FACETS, HIT, LISTING, META, seen
 from marketplace.query import WINDOW, Hit, Page, Query, Score, Sort
 
+ANSWER_SECONDS: Final = 2
+_RANKED_BY: Final = ("words", "weight", "position")
 _MOST_OF_A_FACET: Final = 50
-_MOST_COUNTED: Final = 5 * WINDOW
-_DAY_SECONDS: Final = 86_400
-_OLDEST_HALVES: Final = 1_000  # PostgreSQL refuses powers that are too small to hold
+_MOST_CELLS: Final = 10_000
+_MOST_LOOKED_AT: Final = 5 * WINDOW
+NO_PAGE: Final = Page(
+    hits=[],
+    total=0,
+    total_is_exact=True,
+    facets={name: {} for name in FACETS},
+    cursor=None,
+    took_ms=0.0,
+)
 
 
 class Search:
-    """A question put to one snapshot of the index; `now` in seconds since 1970."""
+    """A question put to one snapshot of the index; `now` in seconds since 1970.
+
+    Up to 50,000 listings that are found are all counted and all ranked. Of more, so many are
+    counted, and where words or a place tell the order they are ranked in two stages: the 50,000
+    that are nearest, or without a place those of the highest weight (the fresh ones with image and
+    price), are ranked by everything. One behind them may deserve to be among the first for what
+    its words give; it is not found there. Where neither words nor a place are asked for, and by
+    `newest` and `distance`, the order is always that of all.
+    """
 
     def __init__(self, connection: Connection, query: Query, now: float) -> None:
         self._connection = connection
         self._query = query
         self._now = now
+        self._until = time.monotonic() + ANSWER_SECONDS
         self._matched = Matcher(connection, query).matched()
-        self._where = and_(
-            seen(now),
-            *self._matched.conditions,
-            *self._filters(),
-        )
+        self._from, payable = _payable(query.payees)
+        said = [] if self._matched is None else self._matched.conditions
+        self._where = and_(seen(now), *said, *self._filters(), *payable)
 
     def page(self) -> Page:
         """Return the page that the question's cursor leads to."""
         query = self._query
-        total, facets = self._counted()
-        if total > WINDOW and query.sort is Sort.RELEVANCE:
-            self._where = LISTING.c.id.in_(self._looked_at())
-        rows = self._candidates(RANKING.ranked)
+        matched = self._matched
+        if matched is None:
+            return NO_PAGE
+        plain = not matched and query.near is None
+        listings = self._connection.scalar(select(META.c.listings)) or 0
+        # Which ones are counted of too many is always the same; that asks for an order.
+        in_order = plain and listings > _MOST_LOOKED_AT
+        total, facets = self._counted(self._foremost if in_order else self._found)
+        if not total:
+            return NO_PAGE
+        if total >= _MOST_LOOKED_AT and not in_order:
+            total, facets = self._counted(self._foremost)
+        whole = total < _MOST_LOOKED_AT or not self._by_relevance or plain
+        rows = self._candidates(matched, RANKING.ranked, whole=whole)
         positions, more = self._chosen(rows)
         if len(positions) < query.limit and len(rows) < min(total, WINDOW):
-            rows = self._candidates(WINDOW)
+            rows = self._candidates(matched, WINDOW, whole=whole)
             positions, more = self._chosen(rows)
         more = more or len(rows) < min(total, WINDOW)
         return Page(
-            hits=self._hits([rows[position].id for position in positions]),
+            hits=self._hits(matched, [rows[position].id for position in positions]),
             total=total,
             total_is_exact=total <= WINDOW,
             facets=facets,
@@ -83,13 +117,32 @@ class Search:
         )
 
     def cells(self, resolution: int) -> dict[str, int]:
-        """Return how many of all that is found lie in each H3 cell of a resolution."""
+        """Return how many of all that is found lie in each H3 cell, the 10,000 fullest at most."""
+        if self._matched is None:
+            return {}
         cell = LISTING.c.cells[RESOLUTIONS.index(resolution) + 1]  # arrays begin at 1
-        each = select(cell.label("cell")).where(self._where, LISTING.c.lat.is_not(None)).subquery()
-        rows = self._connection.execute(
-            select(each.c.cell, func.count().label("listings")).group_by(each.c.cell)
-        )
-        return {row.cell: row.listings for row in rows}
+        each = self._found(cell.label("cell")).where(LISTING.c.lat.is_not(None)).subquery()
+        count = func.count().label("listings")
+        fullest = select(each.c.cell, count).group_by(each.c.cell)
+        fullest = fullest.order_by(count.desc(), each.c.cell).limit(_MOST_CELLS)
+        return {row.cell: row.listings for row in self._rows(fullest)}
+
+    def _rows(self, statement: Executable) -> list[Any]:
+        """Return what a statement gives; UnavailableError where all together take too long."""
+        left = self._until - time.monotonic()
+        if left <= 0:
+            msg = "the index does not answer now"
+            raise UnavailableError(msg)
+        limit_ms = max(int(left * 1000), 1)
+        self._connection.exec_driver_sql(f"SET LOCAL statement_timeout = {limit_ms}")
+        return list(self._connection.execute(statement))
+
+    def _found(self, *columns: ColumnElement[Any]) -> Select[Any]:
+        return select(*columns).select_from(self._from).where(self._where)
+
+    @property
+    def _by_relevance(self) -> bool:
+        return self._query.sort is Sort.RELEVANCE
 
     def _filters(self) -> list[Condition]:
         query, columns = self._query, LISTING.c
@@ -99,7 +152,7 @@ class Search:
             if (values := getattr(query, name))
         ]
         if query.category:
-            filters.append(_overlap("category", query.category))
+            filters.append(_overlap("category", map(term_of, query.category)))
         if query.type is not None:
             filters.append(columns.type == str(query.type))
         if query.remote is not None:
@@ -123,36 +176,43 @@ class Search:
         lat, lon = self._query.near or (0.0, 0.0)
         return func.ST_GeogFromText(f"SRID=4326;POINT({lon} {lat})")
 
-    def _candidates(self, limit: int) -> list[Row[Any]]:
-        statement = select(LISTING.c.id, LISTING.c.author_key).where(self._where)
-        ordered = statement.order_by(self._order(), LISTING.c.key).limit(limit)
-        return list(self._connection.execute(ordered))
+    def _candidates(self, matched: Matched, limit: int, *, whole: bool) -> list[Row[Any]]:
+        """Return the first in the order asked for, ranked among all or among the foremost."""
+        columns: Columns = LISTING.c
+        statement = self._found(LISTING.c.id, LISTING.c.author_key)
+        if not whole:
+            needed = [LISTING.c[name] for name in ("id", "author_key", "key", *_RANKED_BY)]
+            columns = self._foremost(*needed).subquery().c
+            statement = select(columns["id"], columns["author_key"])
+        ordered = statement.order_by(self._order(matched, columns), columns["key"])
+        return self._rows(ordered.limit(limit))
 
-    def _looked_at(self) -> Select[tuple[str]]:
-        """Return those to rank where there are too many: the nearest, else the freshest."""
+    def _foremost(self, *columns: ColumnElement[Any]) -> Select[Any]:
+        """Return the nearest of what is found, or those of the highest weight."""
         near = self._query.near is not None
-        order = self._from_there() if near else LISTING.c.confirmed.desc()
-        return select(LISTING.c.id).where(self._where).order_by(order).limit(WINDOW)
+        order = self._from_there(LISTING.c) if near else LISTING.c.weight.desc()
+        key = LISTING.c.key if near else LISTING.c.key.desc()  # so that one index has both
+        return self._found(*columns).order_by(order, key).limit(_MOST_LOOKED_AT)
 
-    def _from_there(self) -> ColumnElement[Any]:
-        return LISTING.c.position.op("<->")(self._point())
+    def _from_there(self, columns: Columns) -> ColumnElement[Any]:
+        return columns["position"].op("<->")(self._point())
 
-    def _order(self) -> ColumnElement[Any]:
+    def _order(self, matched: Matched, columns: Columns) -> ColumnElement[Any]:
         query = self._query
         if query.sort is Sort.NEWEST:
-            return LISTING.c.published.desc()
+            return columns["published"].desc()
         if query.sort is Sort.DISTANCE:
-            return self._from_there()
-        return self._relevance().desc()
+            return self._from_there(columns)
+        if not matched and query.near is None:
+            return columns["weight"].desc()
+        return self._relevance(matched, columns).desc()
 
-    def _relevance(self) -> Number:
-        """Return score x freshness decay x bonus x distance decay, by RANKING's numbers."""
-        age_days = func.greatest(self._now - LISTING.c.confirmed, 0) / _DAY_SECONDS
-        halves = func.least(age_days / RANKING.freshness_half_days, _OLDEST_HALVES)
-        relevance = self._matched.score * LISTING.c.bonus * func.power(2.0, -halves)
+    def _relevance(self, matched: Matched, columns: Columns) -> Number:
+        """Return score x weight x distance decay, by RANKING's numbers."""
+        relevance = matched.score(columns) * columns["weight"]
         if self._query.near is None:
             return relevance
-        distance_m = func.ST_Distance(LISTING.c.position, self._point(), False)  # noqa: FBT003 (as above)
+        distance_m = func.ST_Distance(columns["position"], self._point(), False)  # noqa: FBT003 (as above)
         return relevance / (1 + distance_m / (RANKING.distance_half_km * 1000))
 
     def _chosen(self, rows: list[Row[Any]]) -> tuple[list[int], bool]:
@@ -163,13 +223,15 @@ class Search:
         authors = [row.author_key for row in rows]
         return page_of(np.arange(len(rows)), authors, query.page, query.limit, most)
 
-    def _counted(self) -> tuple[int, dict[str, dict[str, int]]]:
+    def _counted(
+        self, found_of: Callable[..., Select[Any]]
+    ) -> tuple[int, dict[str, dict[str, int]]]:
         """Return how many there are, and how many of each value of a facet.
 
-        Of more than _MOST_COUNTED only so many are counted.
+        Of more than _MOST_LOOKED_AT only so many are counted: the first that `found_of` gives.
         """
         columns = [LISTING.c[name] for name in FACETS]
-        found = select(*columns).where(self._where).limit(_MOST_COUNTED).cte("found")
+        found = found_of(*columns).limit(_MOST_LOOKED_AT).cte("found")
         parts = [select(literal("total"), literal(""), func.count()).select_from(found)]
         for name in FACETS:
             value: ColumnElement[Any] = found.c[name]
@@ -187,22 +249,23 @@ class Search:
             parts.append(select(most.subquery()))
         facets: dict[str, dict[str, int]] = {name: {} for name in FACETS}
         total = 0
-        for facet, held, number in self._connection.execute(union_all(*parts)):
+        for facet, held, number in self._rows(union_all(*parts)):
             if facet == "total":
                 total = number
             else:
                 facets[facet][held] = number
         return total, facets
 
-    def _hits(self, ids: list[str]) -> list[Hit]:
-        columns: list[ColumnElement[Any]] = [LISTING.c.id, LISTING.c.hit]
+    def _hits(self, matched: Matched, ids: list[str]) -> list[Hit]:
+        columns: list[ColumnElement[Any]] = [HIT.c.id, HIT.c.hit]
         if self._query.explain:
-            columns += [LISTING.c.confirmed, self._matched.score.label("score")]
-        rows = self._connection.execute(select(*columns).where(LISTING.c.id == any_(_texts(ids))))
-        by_id = {row.id: row for row in rows}
-        return [self._hit(by_id[each]) for each in ids]
+            columns.append(matched.score(LISTING.c).label("score"))
+        both = HIT.join(LISTING, LISTING.c.id == HIT.c.id)
+        shown = select(*columns).select_from(both).where(HIT.c.id == any_(_texts(ids)))
+        by_id = {row.id: row for row in self._rows(shown)}
+        return [self._hit(by_id[each], matched.asked) for each in ids]
 
-    def _hit(self, row: Row[Any]) -> Hit:
+    def _hit(self, row: Row[Any], asked: Asked) -> Hit:
         members = orjson.loads(bytes(row.hit))
         text = members.pop("text")
         near, distance = self._query.near, None
@@ -215,14 +278,15 @@ class Search:
                 "published": datetime.fromisoformat(members["published"]),
                 "confirmed": datetime.fromisoformat(members["confirmed"]),
             },
-            excerpt=excerpt(text, members["language"], self._matched.asked),
+            excerpt=excerpt(text, members["language"], asked),
             distance_km=None if distance is None else rounded_km(distance),
             why=self._why(row, members, distance) if self._query.explain else None,
         )
 
     def _why(self, row: Row[Any], members: dict[str, Any], distance: float | None) -> Score:
         """Return what each part gave, by the numbers that made the order."""
-        fresh = float(freshness(np.array([row.confirmed]), self._now)[0])
+        confirmed = datetime.fromisoformat(members["confirmed"]).timestamp()
+        fresh = float(freshness(np.array([confirmed]), self._now)[0])
         near = None if distance is None else float(nearness(np.array([distance]))[0])
         image, price = image_bonus(members["image"]), price_bonus(members["payments"])
         return Score(
@@ -234,6 +298,21 @@ class Search:
             total=row.score * fresh * image * price * (1.0 if near is None else near),
             weights=asdict(RANKING),
         )
+
+
+def _payable(payees: tuple[Payee, ...] | None) -> tuple[FromClause, list[Condition]]:
+    """Return what is read from, and its conditions, where only what somebody can pay is asked.
+
+    The groups are joined as a table of their own, each with what is left for it.
+    """
+    if payees is None:
+        return LISTING, []
+    groups = _texts(payee.group for payee in payees)
+    left = [None if payee.available is None else float(payee.available) for payee in payees]
+    purse = func.unnest(groups, bindparam(None, left, ARRAY(Double))).table_valued("id", "left")
+    purse = purse.render_derived(name="purse")
+    enough = or_(purse.c.left.is_(None), LISTING.c.price.is_(None), LISTING.c.price <= purse.c.left)
+    return LISTING.join(purse, and_(LISTING.c.group == purse.c.id, enough)), [LISTING.c.settles]
 
 
 def _texts(values: Iterable[str]) -> ColumnElement[Any]:

@@ -5,15 +5,15 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, cast, func, select
+from sqlalchemy import ColumnElement, Connection, and_, cast, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import TSQUERY, array
 
+from marketplace.categories import categories, names_beginning
 from marketplace.embedded.fields import analyser
-from marketplace.postgresql.tables import LISTING, WORD, quoted, seen
+from marketplace.postgresql.tables import CATEGORY, HIT, LISTING, WORD, quoted, seen, tokens_of
 from marketplace.query import Place, Suggestions
 
 _MOST_TRIED: Final = 50
-_MOST_NAMES: Final = 1_000
 
 
 class Suggester:
@@ -25,38 +25,48 @@ class Suggester:
 
     def suggestions(self, text: str, most: int) -> Suggestions:
         """Return at most `most` of each kind, the most frequent first."""
-        tokens = analyser("words").analyze(unicodedata.normalize("NFC", text))
+        tokens = tokens_of(unicodedata.normalize("NFC", text))
         if not tokens:
             return Suggestions([], [], [])
         return Suggestions(
             words=self._words(tokens, most),
-            categories=self._categories(tokens, most),
+            categories=self._categories(text, tokens, most),
             places=self._places(tokens, most),
         )
 
     def _words(self, tokens: list[str], most: int) -> list[str]:
-        """Return words that the last token begins, where the ones before stand as well."""
+        """Return words that the last token begins, where the ones before stand as well.
+
+        What is in a title is better than what is in a category, and that than what is in a body.
+        """
         *before, beginning = tokens
-        begun = self._connection.scalars(
-            select(WORD.c.word)
-            .where(WORD.c.word.like(beginning + "%"), WORD.c.listings > 0)
+        frequent = (
+            select(WORD.c.word, WORD.c.listings, WORD.c.titles > 0, WORD.c.categories > 0)
+            .where(
+                WORD.c.word.like(beginning + "%"),
+                or_(WORD.c.titles > 0, WORD.c.categories > 0, WORD.c.bodies > 0),
+            )
             .order_by(WORD.c.listings.desc(), WORD.c.word)
             .limit(_MOST_TRIED)
-        ).all()
-        found: dict[str, str] = {}
-        for weight in ("A", "B", "C"):  # what is in a title is better than what is in a body
-            for word in begun:
-                if len(found) == most:
-                    break
-                if word not in found and (spelt := self._spelt(word, weight, before)):
-                    found[word] = spelt
-        return list(found.values())
+        )
+        begun = sorted(
+            self._connection.execute(frequent).all(),
+            key=lambda row: (not row[2], not row[3], -row[1], row[0]),
+        )
+        found: list[str] = []
+        for word, *_ in begun:
+            if len(found) == most:
+                break
+            if spelt := self._spelt(word, before):
+                found.append(spelt)
+        return found
 
-    def _spelt(self, word: str, weight: str, before: list[str]) -> str | None:
+    def _spelt(self, word: str, before: list[str]) -> str | None:
         """Return a word as a listing writes it, with its accents; None where none is seen."""
-        asked = _all([*map(quoted, before), f"{quoted(word)}:{weight}"])
+        asked = _all(f"{quoted(each)}:ABC" for each in (*before, word))
         stored = self._connection.scalar(
-            select(LISTING.c.hit)
+            select(HIT.c.hit)
+            .join(LISTING, LISTING.c.id == HIT.c.id)
             .where(self._seen, LISTING.c.words.op("@@", is_comparison=True)(asked))
             .limit(1)
         )
@@ -69,21 +79,30 @@ class Suggester:
                 return written[token.char_offset_from : token.char_offset_to].lower()
         return word  # it stands in the part of a long text that is not kept
 
-    def _categories(self, tokens: list[str], most: int) -> list[str]:
+    def _categories(self, text: str, tokens: list[str], most: int) -> list[str]:
+        """Return categories by names that begin so: shared ones by the name that was typed."""
+        names = {term: name for name, term in names_beginning(text)}
         *before, beginning = tokens
-        asked = _all([*(f"{quoted(t)}:B" for t in before), f"{quoted(beginning)}:*B"])
-        each = (
-            select(func.unnest(LISTING.c.category).label("name"))
-            .where(self._seen, LISTING.c.words.op("@@", is_comparison=True)(asked))
+        asked = _all([*map(quoted, before), f"{quoted(beginning)}:*"])
+        own = and_(
+            CATEGORY.c.words.op("@@", is_comparison=True)(asked),
+            CATEGORY.c.term.not_in(list(categories())),
+        )
+        frequent = (
+            select(CATEGORY.c.term, CATEGORY.c.listings)
+            .where(CATEGORY.c.listings > 0, or_(CATEGORY.c.term.in_(list(names)), own))
+            .order_by(CATEGORY.c.listings.desc(), CATEGORY.c.term)
+            .limit(_MOST_TRIED)
             .subquery()
         )
-        names = self._connection.scalars(
-            select(each.c.name)
-            .group_by(each.c.name)
-            .order_by(func.count().desc(), each.c.name)
-            .limit(_MOST_NAMES)
+        is_seen = exists().where(self._seen, LISTING.c.category.contains(array([frequent.c.term])))
+        terms = self._connection.scalars(
+            select(frequent.c.term)
+            .where(is_seen)
+            .order_by(frequent.c.listings.desc(), frequent.c.term)
+            .limit(most)
         )
-        return [name for name in names if _fits(name, before, beginning)][:most]
+        return [names.get(term, term) for term in terms]
 
     def _places(self, tokens: list[str], most: int) -> list[Place]:
         *before, beginning = tokens
@@ -105,8 +124,3 @@ class Suggester:
 
 def _all(parts: Iterable[str]) -> ColumnElement[str]:
     return cast(" & ".join(parts), TSQUERY)
-
-
-def _fits(name: str, before: list[str], beginning: str) -> bool:
-    tokens = analyser("words").analyze(name)
-    return {*before} <= {*tokens} and any(token.startswith(beginning) for token in tokens)

@@ -1,6 +1,6 @@
 """The tables of the PostgreSQL index, in a schema of their own, and a listing as their row."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from itertools import count
 from typing import Any, Final
@@ -23,56 +23,28 @@ from sqlalchemy import (
     Text,
     bindparam,
     cast,
-    func,
     insert,
     or_,
+    text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, REGCONFIG, TSVECTOR
+from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR
 from sqlalchemy.schema import CreateSchema, CreateTable
 
 from marketplace.embedded.fields import TEXT_KEPT, analyser, key_of, seconds
-from marketplace.embedded.ranking import bonus_of
+from marketplace.embedded.ranking import weight_of
 from marketplace.index import Entry
 from marketplace.places import cells_of
+from marketplace.postgresql.stems import STEM_MARK, Stems, stemmed_as
 from marketplace.query import Hit
+from marketplace.words import separated
 
 # Stands in the meta row: tables of another plan are never asked, but built anew.
-PLAN: Final = 1
+PLAN: Final = 2
 SCHEMA: Final = "localpay_index"
 NEXT_SCHEMA: Final = "localpay_index_next"
 EXTENSIONS: Final = ("postgis", "pg_trgm")
 FACETS: Final = ("type", "pay", "category", "language", "group")
-# PostgreSQL's text search configurations by the languages that listings are in (ISO 639-1).
-CONFIGURATIONS: Final = {
-    "ar": "arabic",
-    "ca": "catalan",
-    "da": "danish",
-    "de": "german",
-    "el": "greek",
-    "en": "english",
-    "es": "spanish",
-    "eu": "basque",
-    "fi": "finnish",
-    "fr": "french",
-    "ga": "irish",
-    "hu": "hungarian",
-    "hy": "armenian",
-    "id": "indonesian",
-    "it": "italian",
-    "lt": "lithuanian",
-    "nb": "norwegian",
-    "nl": "dutch",
-    "nn": "norwegian",
-    "no": "norwegian",
-    "pt": "portuguese",
-    "ro": "romanian",
-    "ru": "russian",
-    "sr": "serbian",
-    "sv": "swedish",
-    "ta": "tamil",
-    "tr": "turkish",
-    "yi": "yiddish",
-}
+_LEAST_WEIGHT: Final = 1e-200  # PostgreSQL refuses products that are too small to hold
 _FIELDS_APART: Final = 10  # so that no phrase runs from one field into the next
 _LAST_POSITION: Final = 16_383  # of a tsvector
 
@@ -104,17 +76,14 @@ LISTING: Final = Table(
     Column("position", Geography("POINT", srid=4326, spatial_index=False)),
     Column("cells", ARRAY(Text)),  # from the coarsest of RESOLUTIONS on
     Column("published", BigInteger, nullable=False),
-    Column("confirmed", BigInteger, nullable=False),
     Column("expires", BigInteger),
-    Column("bonus", Double, nullable=False),
-    Column("configuration", Text),
+    Column("weight", Double, nullable=False),  # what a listing gives its score by itself
+    Column("settles", Boolean, nullable=False),
+    Column("price", Double),
     Column("place", Text),
-    Column("words", TSVECTOR, nullable=False),
+    Column("words", TSVECTOR, nullable=False),  # and beside each its stems, in its language
     Column("place_words", TSVECTOR),
-    Column("stems", TSVECTOR),
-    Column("hit", LargeBinary, nullable=False),
     Index("listing_words", "words", postgresql_using="gin"),
-    Index("listing_stems", "stems", postgresql_using="gin"),
     Index("listing_place_words", "place_words", postgresql_using="gin"),
     Index("listing_position", "position", postgresql_using="gist"),
     Index("listing_box", "lat", "lon"),
@@ -124,15 +93,41 @@ LISTING: Final = Table(
     Index("listing_group", "group"),
     Index("listing_author", "author", postgresql_using="hash"),
     Index("listing_published", "published"),
-    Index("listing_confirmed", "confirmed"),
+    Index("listing_weight", "weight", "key"),
 )
-# Each word of any listing, and in how many it is.
+# What a hit shows of a listing, apart from the above so that looking for it reads less.
+HIT: Final = Table(
+    "hit",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("hit", LargeBinary, nullable=False),
+)
+# Each word and each stem of any listing: in how many it is, and in how many of their titles, …
 WORD: Final = Table(
     "word",
     metadata,
     Column("word", Text(collation="C"), primary_key=True),  # so that beginnings are found by it
     Column("listings", BigInteger, nullable=False),
-    Index("word_trigrams", "word", postgresql_using="gin", postgresql_ops={"word": "gin_trgm_ops"}),
+    Column("titles", BigInteger, nullable=False),
+    Column("categories", BigInteger, nullable=False),
+    Column("bodies", BigInteger, nullable=False),
+)
+NO_STEM: Final = WORD.c.word.not_like(text(f"'{STEM_MARK}%'"))
+Index(
+    "word_trigrams",
+    WORD.c.word,
+    postgresql_using="gin",
+    postgresql_ops={"word": "gin_trgm_ops"},
+    postgresql_where=NO_STEM,
+)
+# Each category by its term, in how many listings it is, and the words by which it is suggested.
+CATEGORY: Final = Table(
+    "category",
+    metadata,
+    Column("term", Text, primary_key=True),
+    Column("listings", BigInteger, nullable=False),
+    Column("words", TSVECTOR, nullable=False),
+    Index("category_words", "words", postgresql_using="gin"),
 )
 _HIT_MEMBERS: Final = {f.name for f in fields(Entry)} & {f.name for f in fields(Hit)}
 
@@ -143,7 +138,7 @@ def create_tables(connection: Connection, schema: str) -> None:
     for table in metadata.tables.values():
         connection.execute(CreateTable(table))
     connection.execute(insert(META).values(plan=PLAN, revision=0, listings=0))
-    for index in WORD.indexes:
+    for index in WORD.indexes | CATEGORY.indexes:
         index.create(connection)
 
 
@@ -153,30 +148,35 @@ def create_indexes(connection: Connection) -> None:
         index.create(connection)
 
 
-def insertion() -> Insert:
-    """Return the statement that puts in a listing, given what `row_of` returns."""
-    configuration = cast(bindparam("configuration", type_=Text), REGCONFIG)
-    stems = (
-        func.setweight(func.to_tsvector(configuration, bindparam(name, type_=Text)), weight)
-        for name, weight in (("folded_title", "A"), ("folded_body", "C"))
-    )
-    title, body = stems
+def insertions() -> tuple[Insert, Insert]:
+    """Return the statements that put in a listing, given what `row_of` returns."""
     plain = {c.name: bindparam(c.name, type_=c.type) for c in LISTING.c}
-    return insert(LISTING).values(
-        plain
-        | {
-            "words": cast(bindparam("words", type_=Text), TSVECTOR),
-            "place_words": cast(bindparam("place_words", type_=Text), TSVECTOR),
-            "stems": title.op("||", return_type=TSVECTOR())(body),
-        }
-    )
+    vectors = {n: cast(bindparam(n, type_=Text), TSVECTOR) for n in ("words", "place_words")}
+    return insert(LISTING).values(plain | vectors), insert(HIT)
 
 
-def row_of(entry: Entry) -> dict[str, Any]:
-    """Return a listing's columns, and its words as they are to be stemmed."""
-    title, body = analyser("words").analyze(entry.title), analyser("words").analyze(entry.text)
-    categories = [analyser("words").analyze(category) for category in entry.categories]
-    place = analyser("words").analyze(entry.place_name or "")
+def tokens_of(text: str) -> list[str]:
+    """Return the words of a text as they are looked for: folded, and split as ours are."""
+    return analyser("words").analyze(separated(text))
+
+
+def to_stem(entry: Entry) -> Iterator[tuple[str, str]]:
+    """Yield (language, word) for each word of a listing that has stems in its language."""
+    language = stemmed_as(entry.language)
+    if language is not None:
+        for written in (entry.title, entry.text):
+            for word in tokens_of(written):
+                yield language, word
+
+
+def row_of(entry: Entry, stems: Stems) -> dict[str, Any]:
+    """Return a listing's columns; `stems` holds those of what `to_stem` yields of it."""
+    language = stemmed_as(entry.language) or ""
+
+    def with_stems(written: str) -> Iterator[list[str]]:
+        return ([word, *stems.get((language, word), ())] for word in tokens_of(written))
+
+    place = [] if entry.place_name is None else [(_alone(entry.place_name), "A")]
     placed = entry.lat is not None and entry.lon is not None
     hit = {name: getattr(entry, name) for name in _HIT_MEMBERS}
     return {
@@ -186,7 +186,7 @@ def row_of(entry: Entry) -> dict[str, Any]:
         "type": str(entry.type),
         "pay": list(entry.terms.pay),
         "currency": list(entry.terms.currencies),
-        "category": entry.categories,
+        "category": entry.category_terms,
         "language": entry.language,
         "group": entry.group,
         "author": entry.author,
@@ -196,17 +196,25 @@ def row_of(entry: Entry) -> dict[str, Any]:
         "position": f"SRID=4326;POINT({entry.lon} {entry.lat})" if placed else None,
         "cells": _cells(entry),
         "published": seconds(entry.published),
-        "confirmed": seconds(entry.confirmed),
         "expires": None if entry.expires_at is None else seconds(entry.expires_at),
-        "bonus": bonus_of(entry),
-        "configuration": CONFIGURATIONS.get(entry.language or ""),
-        "words": _vector([(title, "A"), *((words, "B") for words in categories), (body, "C")]),
+        "weight": max(weight_of(entry), _LEAST_WEIGHT),
+        "settles": entry.terms.settles,
+        "price": entry.terms.price,
+        "words": _vector(
+            (with_stems(entry.title), "A"),
+            *((_alone(category), "B") for category in entry.categories),
+            (with_stems(entry.text), "C"),
+            (_alone(entry.place_name or ""), "D"),
+        ),
         "place": entry.place_name,
-        "place_words": None if entry.place_name is None else _vector([(place, "A")]),
-        "folded_title": " ".join(title),
-        "folded_body": " ".join(body),
+        "place_words": _vector(*place),
         "hit": orjson.dumps(hit | {"text": entry.text[:TEXT_KEPT]}),
     }
+
+
+def words_of(category: str) -> str:
+    """Return the words of a category as a tsvector is written."""
+    return _vector((_alone(category), "A"))
 
 
 def seen(now: float) -> ColumnElement[bool]:
@@ -215,7 +223,7 @@ def seen(now: float) -> ColumnElement[bool]:
 
 
 def quoted(word: str) -> str:
-    """Return a word as it is written in a tsvector or tsquery."""
+    """Return a lexeme as it is written in a tsvector or tsquery."""
     return "'" + word.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
@@ -225,14 +233,20 @@ def _cells(entry: Entry) -> list[str] | None:
     return cells_of(entry.lat, entry.lon)
 
 
-def _vector(parts: Iterable[tuple[list[str], str]]) -> str:
+def _alone(written: str) -> Iterator[list[str]]:
+    return ([word] for word in tokens_of(written))
+
+
+def _vector(*parts: tuple[Iterable[list[str]], str]) -> str:
+    """Write out a tsvector of fields, each (the lexemes of its first place, of its second, …)."""
     # Written out here, since PostgreSQL's own parser cuts words in other places than ours.
     places: dict[str, list[str]] = {}
     position = count(1)
-    for words, weight in parts:
-        for word in words:
+    for each_place, weight in parts:
+        for lexemes in each_place:
             at = min(next(position), _LAST_POSITION)
-            places.setdefault(word, []).append(f"{at}{weight}")
+            for lexeme in lexemes:
+                places.setdefault(lexeme, []).append(f"{at}{weight}")
         for _ in range(_FIELDS_APART):
             next(position)
-    return " ".join(f"{quoted(word)}:{','.join(at)}" for word, at in places.items())
+    return " ".join(f"{quoted(lexeme)}:{','.join(at)}" for lexeme, at in places.items())
