@@ -8,10 +8,10 @@ from typing import Annotated, Final
 import typer
 import uvicorn
 from rich.console import Console
-from rich.progress import Progress
 
-from api import clearing_commands, hub_commands, migrations
+from api import clearing_commands, hub_commands, index_commands, migrations
 from api.app import create_app, make_services
+from api.index_check import start_check
 from api.routes.pages import payment_words
 from api.terminal import (
     OneLineErrors,
@@ -21,10 +21,8 @@ from api.terminal import (
     progress_console,
 )
 from commons import logging
-from commons.database import reading
 from commons.settings import Settings
 from marketplace.indexes import open_index
-from marketplace.listings import last_revision
 from marketplace.query import Hit, read_query
 
 app: Final = typer.Typer(
@@ -38,6 +36,7 @@ app: Final = typer.Typer(
 )
 app.add_typer(hub_commands.app, name="hub")
 clearing_commands.register(app)
+index_commands.register(app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -74,7 +73,9 @@ def work() -> None:
     services = make_services(_ready())
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     progress_console.print("the worker runs; Ctrl-C ends it")
+    checking = start_check(services.index)
     services.worker.run()
+    checking.join()
     services.index.close()
     services.engine.dispose()
 
@@ -133,19 +134,6 @@ def search(  # noqa: PLR0913, PLR0917 (each is an option, by name)
     for hit in page.hits:
         console.print(_line(hit))
     progress_console.print(f"{page.total} found, {len(page.hits)} shown, {page.took_ms:.1f} ms")
-
-
-@app.command()
-def reindex() -> None:
-    """Build the index anew beside the one in use, then swap; prints how many changes it read."""
-    settings = prepared(Settings())
-    index = open_index(settings)
-    with operator_engine() as engine, Progress(console=progress_console) as progress:
-        with reading(engine) as session:
-            task = progress.add_task("building the index", total=last_revision(session))
-        count = index.rebuild(engine, lambda revision: progress.update(task, completed=revision))
-    index.close()
-    sys.stdout.write(f"{count}\n")
 
 
 def _ready() -> Settings:

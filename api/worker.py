@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy import Engine
 
 from clearing import work as clearing_work
+from commons.errors import UnavailableError
 from commons.fetch import Door
 from commons.jobs import Job, Runner
 from commons.settings import Settings
@@ -41,6 +42,7 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bells: list[asyncio.Event] = []
         self._stopping = threading.Event()
+        self._ended = threading.Event()
 
     def start(self) -> None:
         """Start the thread."""
@@ -64,12 +66,15 @@ class Worker:
         """Work in this thread until it is interrupted."""
         self.start()
         try:
-            self._thread.join()
+            self._ended.wait()  # an interrupted join() takes the thread for ended (CPython 3.11)
         except KeyboardInterrupt:
             self.stop()
 
     def _run(self) -> None:
-        asyncio.run(self._work())
+        try:
+            asyncio.run(self._work())
+        finally:
+            self._ended.set()
 
     async def _work(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -97,12 +102,20 @@ class Worker:
         """Do one kind of work again and again; sleep where there was none, until the bell."""
         bell = asyncio.Event()
         self._bells.append(bell)
+        told: set[str] = set()  # reasons, each said once until work is done again
         while not self._stopping.is_set():
             pause = PAUSE_SECONDS
             bell.clear()
             try:
-                if await work():
+                done = await work()
+                told.clear()
+                if done:
                     continue
+            except UnavailableError as error:
+                if error.detail not in told:
+                    _log.error("the worker waits", reason=error.detail)
+                told.add(error.detail)
+                pause = PAUSE_AFTER_ERROR_SECONDS
             except Exception:  # noqa: BLE001 (logged; a worker that ends would do nothing more)
                 _log.exception("the worker could not work")
                 pause = PAUSE_AFTER_ERROR_SECONDS
