@@ -4,14 +4,20 @@ import argparse
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from bench import demo, search
+from bench import bad_input, demo, relevance, search
 from bench.figures import Figure
+from bench.judging import HALVES
 from commons import logging
 from commons.settings import Settings
 
 Options = argparse.Namespace
 BENCHES: Final[dict[str, tuple[str | None, Callable[[Options], Iterator[Figure]]]]] = {
+    "bad_input": (
+        bad_input.__doc__,
+        lambda options: bad_input.measure(options.listings, options.database),
+    ),
     "demo": (demo.__doc__, lambda _: demo.measure()),
+    "relevance": (relevance.__doc__, lambda options: relevance.measure(_asked(options))),
     "search": (search.__doc__, lambda options: search.measure(options.listings, options.database)),
 }
 
@@ -21,6 +27,16 @@ def _one_or_more(text: str) -> int:
         msg = "must be a whole number, 1 or more"
         raise argparse.ArgumentTypeError(msg)
     return int(text)
+
+
+def _asked(options: Options) -> relevance.Asked:
+    return relevance.Asked(
+        options.distractors,
+        halves=HALVES if options.half == "both" else (options.half,),
+        indexes=tuple(options.only or relevance.INDEXES),
+        misses=options.misses,
+        database=options.database,
+    )
 
 
 def main() -> None:
@@ -33,9 +49,25 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", choices=BENCHES)
-    of_search = parser.add_argument_group("of search")
+    of_search = parser.add_argument_group("of search and bad_input")
     of_search.add_argument("--listings", type=_one_or_more, default=1_000_000, metavar="N")
-    of_search.add_argument(
+    of_relevance = parser.add_argument_group("of relevance")
+    of_relevance.add_argument(
+        "--distractors",
+        type=_one_or_more,
+        default=20_000,
+        metavar="N",
+        help="made-up listings among which the judged ones are put",
+    )
+    of_relevance.add_argument("--half", choices=(*HALVES, "both"), default="both")
+    of_relevance.add_argument(
+        "--only", action="append", choices=relevance.INDEXES, help="an index to ask; repeatable"
+    )
+    of_relevance.add_argument(
+        "--misses", action="store_true", help="tell on stderr what was answered badly"
+    )
+    of_both = parser.add_argument_group("of search, bad_input and relevance")
+    of_both.add_argument(
         "--database",
         metavar="URL",
         help="postgresql+psycopg2://… with PostGIS, on whose server the peers get a database; "

@@ -10,7 +10,8 @@ from statistics import median
 class Figure:
     """The median over runs of ours and of the peer's; `spread` is ours from least to most.
 
-    `peer_is` says what the peer is; `ratio` is ours by the peer's. Both are None without a peer.
+    `peer_is` says what the peer is; `ratio` is ours by the peer's. Both are None without a
+    peer, the ratio where the peer's is 0 too.
     """
 
     figure: str
@@ -37,7 +38,7 @@ def figure(
         figure=name,
         ours=_short(own),
         peer=None if peer is None else _short(peer),
-        ratio=None if peer is None else _short(own / peer),
+        ratio=_short(own / peer) if peer else None,
         unit=unit,
         runs=len(ours),
         spread=(_short(min(ours)), _short(max(ours))),
