@@ -12,11 +12,14 @@ from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
 
 from api import problems
-from api.caching import HeadAsGet
+from api.caching import HeadAsGet, Unkept
+from api.index_check import start_check
 from api.middleware import Guarded, SignedAnswers, Watched
+from api.purses import ClearingPurses
 from api.routes import (
     accounts,
     activitypub,
+    categories,
     feeds,
     groups,
     health,
@@ -51,6 +54,7 @@ _PARTS: Final = (
     listings_map,
     listings,
     suggestions,
+    categories,
     groups,
     hubs,
     transfers,
@@ -76,6 +80,7 @@ def make_services(settings: Settings) -> Services:
         settings=settings,
         engine=engine,
         index=index,
+        purses=ClearingPurses(),
         door=make_door(),
         keys=keys,
         poster=Poster(engine),
@@ -94,12 +99,14 @@ def create_app(settings: Settings, *, work: bool = True) -> FastAPI:
                 "DEVELOPMENT ONLY: the crawler may reach plain http and this machine's own "
                 "addresses (LOCALPAY_ALLOW_LOOPBACK); never set this on a public service"
             )
+        checking = start_check(services.index)
         services.poster.start()
         if work:
             services.worker.start()
         try:
             yield
         finally:
+            await run_in_threadpool(checking.join)
             await close(services)
 
     app = FastAPI(
@@ -113,6 +120,7 @@ def create_app(settings: Settings, *, work: bool = True) -> FastAPI:
         responses=problems.DESCRIBED,
         middleware=[
             Middleware(Watched),
+            Middleware(Unkept),
             Middleware(
                 SignedAnswers, key_id=service_key_id(settings), private_key=services.keys.service
             ),

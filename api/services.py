@@ -15,6 +15,7 @@ from commons.fetch import Door
 from commons.keys import OwnKeys
 from commons.settings import Settings
 from marketplace.index import Index
+from marketplace.payable import Purses
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Services:
     settings: Settings
     engine: Engine
     index: Index
+    purses: Purses
     door: Door
     keys: OwnKeys
     poster: Poster

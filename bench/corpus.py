@@ -13,9 +13,12 @@ from typing import Final
 
 from bench.vocabulary import ELSEWHERE, LANGUAGES, City, Thing, cities, countries, phrases, things
 from commons.money import CurrencyKind
+from marketplace.categories import term_of
 from marketplace.drafts import Draft, ListingType, listing_id
 from marketplace.index import Change, Entry
-from marketplace.payment import KnownCurrency, Payment, PaymentMeans, terms_of
+from marketplace.languages import language_of
+from marketplace.payment import KnownCurrency, Payment, PaymentMeans
+from marketplace.payment_terms import terms_of
 from marketplace.places import blur
 
 # Listings of a hub: log-normal, half of the hubs under 22, nine in ten under 130.
@@ -193,8 +196,9 @@ class _Made:
             type=draft.type,
             title=draft.title,
             text=self.text,
-            language=draft.language,
+            language=language_of(draft.language, draft.title, self.text),
             categories=list(draft.categories),
+            category_terms=list(dict.fromkeys(map(term_of, draft.categories))),
             image=draft.image,
             url=draft.uri,
             author=draft.author_uri,

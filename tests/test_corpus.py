@@ -20,11 +20,12 @@ from bench.postgres import new_database
 from bench.questions import Questions
 from bench.vocabulary import LANGUAGES, RIGHT_TO_LEFT, City, cities, phrases, things, towns
 from commons.database import reading
+from marketplace.currencies import NATIONAL_CODES
 from marketplace.drafts import check, plain_text
 from marketplace.embedded import EmbeddedIndex
 from marketplace.index import Entry
 from marketplace.listings import Listing
-from marketplace.payment import NATIONAL_CODES, PaymentMeans
+from marketplace.payment import PaymentMeans
 from marketplace.query import Query
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from served import keep_keys
 
 from api.app import create_app
-from api.routes import accounts, groups, health, hubs, listings, suggestions, transfers
+from api.routes import accounts, categories, groups, health, hubs, listings, suggestions, transfers
 from commons.settings import Settings
 
 Json = dict[str, Any]
@@ -117,7 +117,7 @@ def test_every_operation_has_its_own_id_and_all_its_path_parameters(description:
 
 def test_every_example_is_what_its_route_answers() -> None:
     checked = 0
-    for part in (accounts, groups, health, hubs, listings, suggestions, transfers):
+    for part in (accounts, categories, groups, health, hubs, listings, suggestions, transfers):
         for route in part.router.routes:
             assert isinstance(route, APIRoute)
             if route.response_model is None:

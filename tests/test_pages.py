@@ -1,85 +1,20 @@
 """The pages work without scripts, say what is wrong in words, and let no markup through."""
 
-import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from market import HOURS, NOW, VIENNA, add_groups, draft, publish
-from served import Served, served
-from sqlalchemy import Engine, select
+from pages_world import HOSTILE, Outline, open_pages, page, titles
+from served import Served
+from sqlalchemy import Engine
 
-from commons.database import transaction
-from commons.groups import Group, Hub, HubState
 from commons.settings import Settings
-from marketplace.payment import Payment, PaymentMeans
-
-HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 
 
 @pytest.fixture
 def service(settings: Settings, sqlite_engine: Engine) -> Iterator[Served]:
-    engine = sqlite_engine
-    add_groups(engine)
-    with transaction(engine) as session:
-        group = session.scalars(select(Group).where(Group.id == "river")).one()
-        group.lat, group.lon = VIENNA
-        group.place_name, group.summary = "Wien", HOSTILE
-        session.add(
-            Hub(
-                group_id="river",
-                state=HubState.ADMITTED,
-                inbox_uri="https://river.example/inbox",
-                rate_wanted="1/10",
-                registered_at=NOW,
-            )
-        )
-    publish(
-        engine,
-        draft(
-            "bikes",
-            "Bicycle repair",
-            "<p>I mend your <b>bicycle</b></p>" + HOSTILE,
-            lat=VIENNA[0],
-            lon=VIENNA[1],
-            language="en",
-            payments=(Payment(PaymentMeans.LOCAL, "https://river.example/currency", "12.50"),),
-        ),
-        draft("hours", "Piano lessons", payments=(Payment(PaymentMeans.TIME, HOURS, "1"),)),
-        draft("hostile", f"Tricks {HOSTILE}", payments=(Payment(PaymentMeans.TIME, None, "2"),)),
-        *(draft(f"jam{number}", f"Jam of the kind {number}") for number in range(30)),
-        group_id="river",
-    )
-    with served(settings, engine) as service:
-        service.work()
+    with open_pages(settings, sqlite_engine) as service:
         yield service
-
-
-class Outline(HTMLParser):
-    """The tags of a page, with their attributes."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-
-def page(service: Served, path: str, status: int = 200, **question: Any) -> str:  # noqa: ANN401 (fields of the form)
-    answer = service.get(path, **question)
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"].startswith("text/html")
-    return answer.text
-
-
-def titles(text: str) -> list[str]:
-    return re.findall(r'<h2[^>]*><a href="/l/[^"]+">([^<]+)</a>', text)
 
 
 def test_the_page_finds_by_words(service: Served) -> None:
@@ -180,6 +115,10 @@ def test_no_markup_of_a_listing_or_a_question_comes_alive(service: Served) -> No
         page(service, "/", q="tricks"),
         page(service, "/", q=f'"><{HOSTILE}'),
         page(service, "/", 422, near=f'"><{HOSTILE}'),
+        page(service, "/", q=f'"><{HOSTILE} near leeds'),
+        page(service, "/", 422, payer_group=f'"><{HOSTILE}'),
+        page(service, "/", 422, pay=f'"><{HOSTILE}'),
+        page(service, "/", category=f'"><{HOSTILE}', language="'><b>", author=f'"><{HOSTILE}'),
         page(service, f"/l/{found}"),
         page(service, f"/l/{bikes}"),
         page(service, "/about/groups"),

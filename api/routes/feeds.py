@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from api.caching import Cacheable, etag_of, holds, not_modified
 from api.routes.listings import HIT_EXAMPLE, PARAMETERS
+from api.searching import search
 from api.services import Services, Shared
 from marketplace.query import Hit, Page, read_query
 
@@ -147,8 +148,7 @@ def _feed(
     etag = etag_of(request, services.index.revision())
     if holds(request, etag):
         return not_modified(etag)
-    page = services.index.search(query)
-    body = write(page, request, services.settings.base_url)
+    body = write(search(services, query), request, services.settings.base_url)
     return Response(body, media_type=media_type, headers={"ETag": etag})
 
 

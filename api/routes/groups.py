@@ -111,6 +111,11 @@ def groups_of(session: Session) -> list[GroupView]:
     return views(session, _admitted().order_by(Group.name, Group.id))
 
 
+def admitted(session: Session) -> list[Group]:
+    """Return the admitted groups by name as they are, without counting what they have."""
+    return [group for group, _ in session.execute(_admitted().order_by(Group.name, Group.id))]
+
+
 def _admitted() -> Select[Group, Currency]:
     return (
         select(Group, Currency)

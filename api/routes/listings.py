@@ -1,6 +1,5 @@
 """Search for listings, and one listing with its sources and why it is here."""
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -9,6 +8,7 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel
 
 from api.caching import Cacheable, etag_of, holds, not_modified
+from api.searching import search
 from api.services import Reading, Shared
 from commons.errors import NotFoundError
 from marketplace import listings
@@ -46,6 +46,7 @@ HIT_EXAMPLE: Final[dict[str, Any]] = {
         "total": 2.1,
         "weights": {"title_weight": 3.0, "category_weight": 2.0, "distance_half_km": 10.0},
     },
+    "payable": {"group": "barcelona", "how": "clearing", "currency": "HORA"},
 }
 PAGE_EXAMPLE: Final[dict[str, Any]] = {
     "hits": [HIT_EXAMPLE],
@@ -72,6 +73,7 @@ PAGE_EXAMPLE: Final[dict[str, Any]] = {
             }
         ],
     },
+    "words": None,
 }
 
 
@@ -124,7 +126,16 @@ def _parameter(name: str, text: str, kind: dict[str, Any], example: Any) -> dict
 _TEXT: Final = {"type": "string"}
 _MANY: Final = {"type": "array", "items": _TEXT}
 PARAMETERS: Final = [
-    _parameter("q", 'Words; `"exact phrase"`, `-without`.', _TEXT, "bicycle repair"),
+    _parameter(
+        "q",
+        'Words; `"exact phrase"`, `-without`. Where neither `near` nor `bbox` is given, a place '
+        "may be told among them, with a distance or without: `plumber near leeds`, `Brot in Wien`, "
+        "`plombier à moins de 5 km de Lyon`. `place` in the answer then tells which place was "
+        "taken, and `words` what was searched for. What is in quotes is always words: "
+        '`lessons "in Reading"`.',
+        _TEXT,
+        "bicycle repair",
+    ),
     _parameter(
         "near",
         "A place by its name in any language, with its region or country where there are several "
@@ -148,7 +159,18 @@ PARAMETERS: Final = [
         _MANY,
         ["time", "national:EUR"],
     ),
-    _parameter("category", "Categories, any of them.", _MANY, ["repairs"]),
+    _parameter(
+        "payer_group",
+        "Only what a member of this group can pay for by a transfer: of the same group, or of one "
+        "that clears with it, at a price for which there is room now. Each hit tells how in "
+        "`payable`. What is left is rounded down to its first digit, so that nobody's room can be "
+        "searched out; the answer is not to be kept.",
+        _TEXT,
+        "leeds",
+    ),
+    _parameter(
+        "category", "Categories, any of them; a shared one by any of its names.", _MANY, ["repairs"]
+    ),
     _parameter("language", "Languages by ISO 639, any of them.", _MANY, ["ca", "es"]),
     _parameter("group", "Groups by their ids, any of them.", _MANY, ["barcelona"]),
     _parameter("author", "Authors by their URIs.", _MANY, ["https://hub.example/members/ines"]),
@@ -199,8 +221,7 @@ def search_listings(request: Request, services: Shared) -> Response:
     etag = etag_of(request, services.index.revision())
     if holds(request, etag):
         return not_modified(etag)
-    page = replace(services.index.search(query), place=query.place)
-    body = orjson.dumps(page, option=orjson.OPT_UTC_Z)
+    body = orjson.dumps(search(services, query), option=orjson.OPT_UTC_Z)
     return Response(body, media_type="application/json", headers={"ETag": etag})
 
 
@@ -216,7 +237,7 @@ def search_listings(request: Request, services: Shared) -> Response:
                         **{
                             k: v
                             for k, v in HIT_EXAMPLE.items()
-                            if k not in {"excerpt", "distance_km"}
+                            if k not in {"excerpt", "distance_km", "payable"}
                         },
                         "body": "<p>I mend your bicycle in my workshop or at your door.</p>",
                         "updated": "2026-05-02T10:00:00Z",

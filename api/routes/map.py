@@ -11,7 +11,8 @@ from fastapi import APIRouter, Request, Response
 
 from api.caching import Cacheable, etag_of, holds, not_modified
 from api.routes.listings import HIT_EXAMPLE, PARAMETERS
-from api.services import Shared
+from api.searching import resolved, search
+from api.services import Services, Shared
 from commons.errors import InvalidError
 from marketplace.index import Index
 from marketplace.places import EARTH_RADIUS_KM, RESOLUTIONS
@@ -99,7 +100,7 @@ def show_map(request: Request, services: Shared) -> Response:
     etag = etag_of(request, services.index.revision())
     if holds(request, etag):
         return not_modified(etag)
-    body = orjson.dumps(_view(services.index, query, box, zoom), option=orjson.OPT_UTC_Z)
+    body = orjson.dumps(_view(services, query, box, zoom), option=orjson.OPT_UTC_Z)
     return Response(body, media_type="application/json", headers={"ETag": etag})
 
 
@@ -119,13 +120,14 @@ def _read(request: Request) -> tuple[Query, Box, int]:
     return replace(query, sort=Sort.NEWEST, limit=MOST_HITS), query.bbox, int(zoom)
 
 
-def _view(index: Index, query: Query, box: Box, zoom: int) -> MapView:
-    page = index.search(query)
+def _view(services: Services, query: Query, box: Box, zoom: int) -> MapView:
+    query = resolved(services, query)
+    page = search(services, query)
     if page.total_is_exact and page.total <= MOST_HITS:
         return MapView(None, [], page.hits, page.total, page.total_is_exact)
     resolution = resolution_of(zoom, box)
     cells = []
-    for cell, count in _counts(index, query, resolution).most_common():
+    for cell, count in _counts(services.index, query, resolution).most_common():
         lat, lon = h3.cell_to_latlng(cell)
         cells.append(MapCell(cell, round(lat, 6), round(lon, 6), count))
     return MapView(resolution, cells, [], page.total, page.total_is_exact)
