@@ -2,15 +2,19 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from market import add_groups, draft, everything, found, publish, unpublish
+from market import VIENNA, add_groups, draft, everything, found, names, publish, unpublish
 from sqlalchemy import Engine
 
 from commons.errors import UnavailableError
+from marketplace.drafts import ListingType
 from marketplace.embedded import EmbeddedIndex
-from marketplace.index import catch_up, read_changes, read_on
+from marketplace.embedded.searching import answer, cells
+from marketplace.index import Change, Entry, catch_up, read_changes, read_on
+from marketplace.payment_terms import PaymentTerms
 from marketplace.query import Query
 
 
@@ -114,3 +118,104 @@ def test_an_index_of_another_version_answers_again_once_it_is_rebuilt(
     assert catch_up(database, index) == 1
     assert found(index) == {"a"}
     index.close()
+
+
+def test_what_changes_while_the_index_is_rebuilt_is_in_it_once_and_as_it_is_now(
+    database: Engine, tmp_path: Path
+) -> None:
+    publish(database, *(draft(name, "Bread") for name in "abc"))
+    index = EmbeddedIndex(tmp_path / "index")
+
+    def change_meanwhile(revision: int) -> None:
+        if revision == 3:  # the three are read, but not yet in use
+            publish(database, draft("a", "Cake", updated=datetime.now(UTC)), draft("d", "Bread"))
+            unpublish(database, "b")
+
+    assert index.rebuild(database, change_meanwhile) == 6
+    assert set(everything(index, Query())) == {"a", "c", "d"}
+    assert found(index, q="cake") == {"a"}
+    assert found(index, q="bread") == {"c", "d"}
+    assert (index.revision(), index.count()) == (6, 3)
+    index.close()
+
+
+def test_an_empty_index_far_behind_is_filled_at_once(
+    database: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(database, *(draft(f"n{number}", "Bread") for number in range(12)))
+    monkeypatch.setattr("marketplace.index.FAR_BEHIND", 10)
+    index = EmbeddedIndex(tmp_path / "index")
+    assert catch_up(database, index, batch=3) == 12
+    assert index.count() == 12
+    (build,) = index.builds()
+    segments = list(Path(build.place).glob("*.store"))
+    assert len(segments) == 1  # read on in batches of three, there would be four
+    index.close()
+
+
+def test_what_expires_is_gone_from_results_facets_and_cells_at_that_second(
+    database: Engine, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    publish(
+        database,
+        draft("gone", "Bread", expires_at=now + timedelta(seconds=2), lat=48.2, lon=16.4),
+        draft("stays", "Bread", expires_at=now + timedelta(days=2), lat=48.2, lon=16.4),
+        draft("never", "Bread", lat=48.2, lon=16.4),
+    )
+    index = EmbeddedIndex(tmp_path / "index")
+    catch_up(database, index)
+    generation = index._current()  # noqa: SLF001 (asked at moments of its own choice)
+    assert generation is not None
+    snapshot = generation.snapshot()
+    for query in (Query(), Query(q="bread"), Query(near=(48.2, 16.4))):
+        before = answer(snapshot, query, now.timestamp())
+        after = answer(snapshot, query, now.timestamp() + 3)
+        assert (set(names(before)), before.total) == ({"gone", "stays", "never"}, 3)
+        assert (set(names(after)), after.total) == ({"stays", "never"}, 2)
+        assert after.facets["type"] == {"offer": 2}
+        assert sum(cells(snapshot, query, now.timestamp() + 3, 5).values()) == 2
+    index.close()
+
+
+def test_freshness_tells_equal_listings_apart_however_old(tmp_path: Path) -> None:
+    ages_days = (1, 30, 200, 400, 900, 2000)
+    confirmed = datetime.now(UTC)
+    index = EmbeddedIndex(tmp_path / "index")
+    index.apply(
+        [
+            Change(f"d{days}", revision, made(f"d{days}", confirmed - timedelta(days=days)))
+            for revision, days in enumerate(ages_days, start=1)
+        ],
+        since=0,
+        revision=len(ages_days),
+    )
+    for query in (Query(), Query(q="bread"), Query(q="bread", near=VIENNA), Query(near=VIENNA)):
+        hits = index.search(query).hits
+        assert [hit.id for hit in hits] == [f"d{days}" for days in ages_days]
+    index.close()
+
+
+def made(name: str, confirmed: datetime) -> Entry:
+    return Entry(
+        id=name,
+        type=ListingType.OFFER,
+        title="Bread",
+        text="",
+        language=None,
+        categories=[],
+        category_terms=[],
+        image=None,
+        url=f"https://hub.example/{name}",
+        author=f"https://hub.example/members/{name}",
+        group=None,
+        place_name=None,
+        lat=VIENNA[0],
+        lon=VIENNA[1],
+        remote=False,
+        payments=[],
+        terms=PaymentTerms((), ()),
+        published=confirmed,
+        confirmed=confirmed,
+        expires_at=None,
+    )

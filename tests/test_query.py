@@ -179,6 +179,25 @@ def test_words_phrases_and_exclusions_are_told_apart() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("typed", "word"),
+    [
+        ("d'abeilles", "abeilles"),
+        ("l’école", "école"),  # noqa: RUF001 (as telephones write it)
+        ("dell'orto", "orto"),
+        ("L'hort", "hort"),
+        ("qu'eau", "eau"),
+    ],
+)
+def test_what_is_left_of_a_small_word_is_no_word(typed: str, word: str) -> None:
+    assert read_words(f"miel {typed}") == Words(all_of=("miel", word), prefix=True)
+
+
+def test_an_apostrophe_elsewhere_joins() -> None:
+    assert read_words("rock'n'roll").joined == (("rock", "n", "roll"),)
+    assert read_words("o'neill").joined == (("o", "neill"),)
+
+
 def test_only_a_last_bare_word_may_be_a_beginning() -> None:
     assert read_words("garden fo").prefix
     assert not read_words('garden "fork"').prefix

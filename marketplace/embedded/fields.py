@@ -16,7 +16,7 @@ from marketplace.places import Floats, cells_of
 from marketplace.words import separated
 
 # Part of the folder's name: an index of another version is never opened, but built anew.
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 TEXT_KEPT: Final = 1000
 LISTING: Final = "listing"
 META: Final = "meta"
@@ -80,8 +80,10 @@ def schema() -> tantivy.Schema:
         builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
     for name in _WORDS:
         builder.add_text_field(name, tokenizer_name="words")
-    builder.add_text_field("ends", tokenizer_name="words", index_option="basic")
+    for name in ("all", "ends"):
+        builder.add_text_field(name, tokenizer_name="words", index_option="basic")
     for language in STEMMERS:
+        builder.add_text_field(f"all_{language}", tokenizer_name=language, index_option="basic")
         for name in ("title", "body"):
             builder.add_text_field(
                 f"{name}_{language}", tokenizer_name=language, index_option="freq"
@@ -223,11 +225,10 @@ def _terms(entry: Entry) -> list[tuple[str, str]]:
     if entry.language is not None:
         terms.append(("language", entry.language))
     if entry.language in STEMMERS:
-        terms += [
-            (f"title_{entry.language}", entry.title),
-            (f"body_{entry.language}", entry.text),
-        ]
-    return terms
+        for name, text in (("title", entry.title), ("body", entry.text)):
+            terms += [(f"{name}_{entry.language}", text), (f"all_{entry.language}", text)]
+    # All words once more, without how often and where, to count by and to forgive errors in.
+    return terms + [("all", text) for name, text in terms if name in _WORDS]
 
 
 def _hit(entry: Entry) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Excerpts of hits with what was asked for marked; escaped first, marked after."""
 
 import html
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from marketplace.embedded.fields import analysed
@@ -53,19 +53,39 @@ def _joined(ranges: Iterable[Range]) -> Iterator[Range]:
 
 
 def _matches(text: str, language: str | None, asked: Asked) -> list[Range]:
-    if not asked.exact:
+    if not (asked.exact or asked.runs):
         return []
     words = [(found.span(), found.group()) for found in words_in(text)]
+    plain = {word: analysed(word, "words") for word in {word for _, word in words}}
+    tokens = [plain[word] for _, word in words]
+    matches = {at for run in asked.runs for at in _places_of(run, tokens)}
+    if alike := _alike(plain, language, asked):
+        matches.update(at for at, (_, word) in enumerate(words) if word in alike)
+    if not matches:
+        mistyped = {
+            token
+            for token in plain.values()
+            if any(within_edits(typo, token, edits) for typo, edits in asked.typos)
+        }
+        matches = {at for at, token in enumerate(tokens) if token in mistyped}
+    return [words[at][0] for at in sorted(matches)]
+
+
+def _places_of(run: tuple[str, ...], tokens: Sequence[str]) -> Iterator[int]:
+    """Return where words are that stand there in the order of `run`, nothing between."""
+    for at, token in enumerate(tokens):
+        if token == run[0] and tuple(tokens[at : at + len(run)]) == run:
+            yield from range(at, at + len(run))
+
+
+def _alike(plain: Mapping[str, str], language: str | None, asked: Asked) -> set[str]:
+    """Return the words that were asked for, that begin as was asked or that have the same stem."""
     stems = asked.stems.get(language or "", set())
-    matches = [
-        span
-        for span, word in words
-        if (plain := analysed(word, "words")) in asked.exact
-        or (asked.beginnings and plain.startswith(tuple(asked.beginnings)))
+    beginnings = tuple(asked.beginnings)
+    return {
+        word
+        for word, token in plain.items()
+        if token in asked.exact
+        or token.startswith(beginnings)
         or (stems and analysed(word, language or "") in stems)
-    ]
-    return matches or [
-        span
-        for span, word in words
-        if any(within_edits(typo, analysed(word, "words"), edits) for typo, edits in asked.typos)
-    ]
+    }

@@ -8,7 +8,7 @@ from tantivy import Occur
 from marketplace.categories import term_of
 from marketplace.embedded.fields import LISTING, seconds
 from marketplace.embedded.snapshot import Snapshot
-from marketplace.embedded.wording import Asked, Wording, any_of
+from marketplace.embedded.wording import Asked, Clauses, Wording, any_of
 from marketplace.payable import Payee
 from marketplace.payment import read_pay
 from marketplace.places import circle_cells
@@ -24,34 +24,38 @@ class Matcher:
         self._schema = snapshot.schema
         self._snapshot = snapshot
 
-    def whole(
-        self, query: Query, radius_km: float | None, now: float, *, loose: bool = False
+    def scoring(
+        self, query: Query, radius_km: float, now: float, *, loose: bool
     ) -> tuple[tantivy.Query, Asked]:
         """Return what a question asks for, and the words that it asks.
 
         Within `radius_km` of `near` the answer holds all that lies there and a little more.
         Without words everything scores 1. `loose` asks for most of the words or words like them.
         """
-        words = read_words(query.q)
+        wording = self._wording(query, loose=loose, scored=True)
+        clauses = wording.clauses(read_words(query.q))
+        scored = any(occur is Occur.Must for occur, _ in clauses)
+        for part in self._filters(query, radius_km):
+            score = 0.0 if scored else 1.0
+            clauses.append((Occur.Must, tantivy.Query.const_score_query(part, score)))
+            scored = True
+        return self._living(clauses, now), wording.asked
+
+    def counting(self, query: Query, spots: list[int], now: float, *, loose: bool) -> tantivy.Query:
+        """Return what matches the same, to be counted, less the listings at some spots."""
+        clauses = self._wording(query, loose=loose, scored=False).clauses(read_words(query.q))
+        clauses += [(Occur.Must, part) for part in self._filters(query, query.reach_km)]
+        if spots:
+            clauses.append((Occur.MustNot, self._one_of("spot", spots)))
+        return self._living(clauses, now)
+
+    def _wording(self, query: Query, *, loose: bool, scored: bool) -> Wording:
         held = self._snapshot.languages
         languages = [name for name in held if not query.language or name in query.language]
-        wording = Wording(self._snapshot, languages, loose=loose)
-        clauses = wording.clauses(words)
-        filters = self._filters(query, radius_km)
-        if not words and not filters:
-            filters = [self._term("kind", LISTING)]
-        for number, part in enumerate(filters):
-            score = 1.0 if number == 0 and not words else 0.0
-            clauses.append((Occur.Must, tantivy.Query.const_score_query(part, score)))
-        clauses.append((Occur.MustNot, self._expired(now)))
-        return tantivy.Query.boolean_query(clauses), wording.asked
+        return Wording(self._snapshot, languages, loose=loose, scored=scored)
 
-    def without(self, query: tantivy.Query, spots: list[int]) -> tantivy.Query:
-        """Return a query less the listings at some spots."""
-        if not spots:
-            return query
-        outside = self._one_of("spot", spots)
-        return tantivy.Query.boolean_query([(Occur.Must, query), (Occur.MustNot, outside)])
+    def _living(self, clauses: Clauses, now: float) -> tantivy.Query:
+        return tantivy.Query.boolean_query([*clauses, (Occur.MustNot, self._expired(now))])
 
     def _expired(self, now: float) -> tantivy.Query:
         # By its column, looked at for what else was found; all that ever expired is many.
@@ -59,7 +63,7 @@ class Matcher:
             self._schema, "expires", tantivy.FieldType.Integer, upper_bound=int(now)
         )
 
-    def _filters(self, query: Query, radius_km: float | None) -> list[tantivy.Query]:
+    def _filters(self, query: Query, radius_km: float) -> list[tantivy.Query]:
         filters = [
             self._one_of(name, values)
             for name in ("language", "group", "author")
@@ -84,12 +88,12 @@ class Matcher:
                     lower_bound=seconds(query.since),
                 )
             )
-        if query.near is not None and radius_km is not None:
+        if query.near is not None:
             _, cells = circle_cells(*query.near, radius_km)
             filters.append(self._one_of("cell", cells))
         if query.bbox is not None:
             filters.append(self._box(*query.bbox))
-        return filters
+        return filters or [self._term("kind", LISTING)]
 
     def _pay(self, values: Iterable[str]) -> tantivy.Query:
         terms = [read_pay(value) for value in values]

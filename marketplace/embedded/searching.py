@@ -54,11 +54,11 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Counted:
-    """How many there are, whether that is exact, and a query that matches them alone."""
+    """How many there are, whether that is exact, and at which spots near the circle are others."""
 
     total: int
     exact: bool
-    matched_by: tantivy.Query
+    outside: list[int]
 
 
 def answer(snapshot: Snapshot, query: Query, now: float) -> Page:
@@ -93,7 +93,11 @@ class Search:
         self._read: dict[tuple[int, int], dict[str, Any]] = {}
 
     def _whole(self, radius_km: float) -> tuple[tantivy.Query, Asked]:
-        return self._matcher.whole(self._query, radius_km, self._now, loose=self._loose)
+        return self._matcher.scoring(self._query, radius_km, self._now, loose=self._loose)
+
+    def _counting(self, counted: _Counted) -> tantivy.Query:
+        outside = counted.outside
+        return self._matcher.counting(self._query, outside, self._now, loose=self._loose)
 
     def page(self) -> Page:
         """Return the page that the question's cursor leads to."""
@@ -121,18 +125,17 @@ class Search:
 
     def cells(self, resolution: int) -> dict[str, int]:
         """Return how many of all that is found lie in each H3 cell, the 10,000 fullest at most."""
-        near, counted = self._query.near, self._asked_for
-        if near is not None:
-            counted = self._around(near)[1].matched_by
+        near = self._query.near
+        counted = _Counted(0, exact=True, outside=[]) if near is None else self._around(near)[1]
         named = f"8{resolution}.*"  # how the names of a resolution's cells begin
         terms = {"field": "cell", "size": _MOST_CELLS, "include": named}
-        counts = self._searcher.aggregate(counted, {"cells": {"terms": terms}})
+        counts = self._searcher.aggregate(self._counting(counted), {"cells": {"terms": terms}})
         return {bucket["key"]: bucket["doc_count"] for bucket in counts["cells"]["buckets"]}
 
     def _anywhere(self) -> tuple[_Found, _Counted, list[int], bool]:
         """Return what is best anywhere: of the best by words, of more where these do not do."""
         found, count = self._candidates(self._asked_for, RANKING.ranked)
-        counted = _Counted(count, exact=True, matched_by=self._asked_for)
+        counted = _Counted(count, exact=True, outside=[])
         chosen, more = self._chosen(found)
         behind = len(found.addresses) < min(count, WINDOW)
         if behind and len(chosen) < self._query.limit:
@@ -144,9 +147,9 @@ class Search:
         """Return what lies within the circle, all of it where it can be looked at."""
         query = self._query
         found, count = self._candidates(self._asked_for, WINDOW)
-        found, matched_by = self._within(found, near, query.reach_km)
+        found, outside = self._within(found, near, query.reach_km)
         exact = count <= WINDOW
-        counted = _Counted(len(found.addresses), exact, matched_by)
+        counted = _Counted(len(found.addresses), exact, outside)
         if not exact and (query.sort is Sort.DISTANCE or not self._worded):
             found = self._nearest(near)
         return found, counted
@@ -167,14 +170,13 @@ class Search:
 
     def _within(
         self, found: _Found, near: tuple[float, float], radius_km: float
-    ) -> tuple[_Found, tantivy.Query]:
-        """Return what lies within the exact circle, and the query less what does not."""
+    ) -> tuple[_Found, list[int]]:
+        """Return what lies within the exact circle, and the spots of what does not."""
         spots = self._numbers("spot", found.addresses)
         distances = haversine_km(*near, *places_of(spots))
         inside = distances <= radius_km
-        outside = np.unique(spots[~inside]).tolist()
         measured = _Found(found.addresses, found.scores, distances)
-        return measured.kept(inside), self._matcher.without(self._asked_for, outside)
+        return measured.kept(inside), np.unique(spots[~inside]).tolist()
 
     def _nearest(self, near: tuple[float, float]) -> _Found:
         """Return the nearest, where too many lie in the circle to look at all of them.
@@ -236,7 +238,7 @@ class Search:
     def _facets(self, found: _Found, counted: _Counted) -> Facets:
         if counted.total == len(found.addresses) <= _FEW:
             return facets_among(self._stored(address) for address in found.addresses)
-        return facets_of(self._searcher, counted.matched_by)
+        return facets_of(self._searcher, self._counting(counted))
 
     def _stored(self, address: tantivy.DocAddress) -> dict[str, Any]:
         at = address.segment_ord, address.doc

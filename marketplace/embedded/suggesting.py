@@ -23,7 +23,7 @@ class Suggester:
     def __init__(self, snapshot: Snapshot, now: float) -> None:
         self._searcher = snapshot.searcher
         self._schema = snapshot.schema
-        self._visible, _ = Matcher(snapshot).whole(Query(), None, now)
+        self._visible = Matcher(snapshot).counting(Query(), [], now, loose=False)
 
     def suggestions(self, text: str, most: int) -> Suggestions:
         """Return at most `most` of each kind, the most frequent first."""

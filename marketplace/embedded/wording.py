@@ -19,7 +19,10 @@ WEIGHTS: Final = {
     "body": RANKING.body_weight,
     "place_words": RANKING.place_weight,
 }
-_STEMMED: Final = ("title", "body")
+_STEMMED: Final = {name: WEIGHTS[name] for name in ("title", "body")}
+# What is forgiven is looked for in two fields of which the titles are in both.
+_INEXACT: Final = {"all": WEIGHTS["body"], "title": WEIGHTS["title"] - WEIGHTS["body"]}
+_MATCHED: Final = {"all": 1.0}
 _SHORTEST_BEGINNING: Final = 4
 _SHORTEST_END: Final = 5
 _MOST_TOGETHER: Final = 6
@@ -29,11 +32,12 @@ _MOST_TOGETHER: Final = 6
 class Asked:
     """The words of a question as they are looked for, kept to mark them in the hits.
 
-    `exact` are analysed words, `stems` by language, `beginnings` and `typos` what is forgiven:
-    each of `typos` is a word and how many edits.
+    `exact` are analysed words, `runs` such words that follow each other, `stems` by language,
+    `beginnings` and `typos` what is forgiven: each of `typos` is a word and how many edits.
     """
 
     exact: set[str] = field(default_factory=set)
+    runs: set[tuple[str, ...]] = field(default_factory=set)
     stems: dict[str, set[str]] = field(default_factory=dict)
     beginnings: set[str] = field(default_factory=set)
     typos: list[tuple[str, int]] = field(default_factory=list)
@@ -42,17 +46,23 @@ class Asked:
 class Wording:
     """Makes the part of a query that asks for words.
 
-    A `loose` one, for where all the words find nothing, is content with all but one of them, and
-    takes for a word what begins or, in a title, ends with it or is stemmed like it but for a
-    typing error.
+    A `scored` one asks each field for what it weighs, another only whether a listing matches at
+    all, which is sooner told. A `loose` one, for where all the words find nothing, is content with
+    all but one of them, and takes for a word what begins or, in a title, ends with it or is
+    stemmed like it but for a typing error.
     """
 
-    def __init__(self, snapshot: Snapshot, languages: list[str], *, loose: bool) -> None:
+    def __init__(
+        self, snapshot: Snapshot, languages: list[str], *, loose: bool, scored: bool
+    ) -> None:
         self.asked = Asked()
         self._searcher = snapshot.searcher
         self._schema = snapshot.schema
         self._languages = languages
         self._loose = loose
+        self._exact = WEIGHTS if scored else _MATCHED
+        self._stemmed_in = _STEMMED if scored else _MATCHED
+        self._inexact = _INEXACT if scored else _MATCHED
 
     def clauses(self, words: Words) -> Clauses:
         """Return what must, should and must not be matched."""
@@ -71,7 +81,7 @@ class Wording:
             required = _all_but_one(required)
         else:
             required += [self._phrase(run) for run in words.joined]
-        required += [self._phrase(phrase) for phrase in words.phrases]
+        required += [self._phrase(phrase) for phrase in words.quoted]
         clauses += [(Occur.Must, part) for part in required]
         marked, self.asked = self.asked, Asked()  # what must not be there is not marked
         clauses += [(Occur.MustNot, self._phrase(phrase)) for phrase in words.none_of]
@@ -84,14 +94,14 @@ class Wording:
             return self._phrase((word,))
         (token,) = tokens
         self.asked.exact.add(token)
-        parts = [boosted(self._term(name, token), weight) for name, weight in WEIGHTS.items()]
+        parts = [boosted(self._term(name, token), weight) for name, weight in self._exact.items()]
         parts += self._stemmed(word)
         if prefix or (self._loose and len(token) >= _SHORTEST_BEGINNING):
             self.asked.beginnings.add(token)
             parts += self._begun(token)
         if self._loose and len(token) >= _SHORTEST_END:
             parts += self._ended(token)
-        known = sum(self._searcher.doc_freq(name, token) for name in WEIGHTS)
+        known = self._searcher.doc_freq("all", token)
         if known < RANKING.typos_below and (edits := edits_forgiven(token)):
             self.asked.typos.append((token, edits))
             parts += self._mistyped(token, edits)
@@ -104,15 +114,15 @@ class Wording:
         for language in self._languages:
             stem = analysed(word, language)
             self.asked.stems.setdefault(language, set()).add(stem)
-            for name in _STEMMED:
-                if self._searcher.doc_freq(f"{name}_{language}", stem):
-                    part = self._term(f"{name}_{language}", stem)
-                    parts.append(boosted(part, WEIGHTS[name]))
+            if not self._searcher.doc_freq(f"all_{language}", stem):
+                continue
+            for name, weight in self._stemmed_in.items():
+                parts.append(boosted(self._term(f"{name}_{language}", stem), weight))
         return parts
 
     def _begun(self, token: str) -> list[tantivy.Query]:
         parts = []
-        for name, weight in WEIGHTS.items():
+        for name, weight in self._inexact.items():
             found = self._searcher.terms_with_prefix(name, token, limit=RANKING.most_prefixed)
             if words := [word for word, _ in found if word != token]:
                 part = tantivy.Query.term_set_query(self._schema, name, words)
@@ -134,7 +144,7 @@ class Wording:
                 ),
                 weight,
             )
-            for name, weight in WEIGHTS.items()
+            for name, weight in self._inexact.items()
         ]
 
     def _mistyped_stems(self, word: str) -> list[tantivy.Query]:
@@ -149,9 +159,9 @@ class Wording:
 
     def _phrase(self, phrase: tuple[str, ...]) -> tantivy.Query:
         tokens = [token for word in phrase for token in analyser("words").analyze(word)]
-        self.asked.exact.update(tokens)
         if not tokens:
             return tantivy.Query.empty_query()
+        self.asked.runs.add(tuple(tokens))
         return any_of(
             boosted(
                 self._term(name, tokens[0])
