@@ -36,5 +36,5 @@ def language_of(told: str | None, title: str, text: str) -> str | None:
 
 @cache
 def _identifier() -> LanguageIdentifier:
-    """Return the identifier, which takes half a second to read."""
+    """Return the identifier: 100 MB that take half a second to read, and only who indexes needs."""
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -1,11 +1,16 @@
 """A language is told where it is sure, and none where it is not."""
 
+import subprocess
+import sys
+
 import pytest
 from market import add_groups, draft, publish
+from served import served
 from sqlalchemy import Engine, select
 
 from bench.vocabulary import cities, phrases, things
 from commons.database import reading
+from commons.settings import Settings
 from marketplace.index import read_changes
 from marketplace.languages import detect
 from marketplace.listings import Listing
@@ -78,3 +83,27 @@ def test_an_index_holds_the_detected_language_and_the_listing_the_told_one(
         stored = list(session.scalars(select(Listing.language).order_by(Listing.revision)))
     assert [entry.language for entry in entries if entry] == ["br", "fr", None]
     assert stored == ["br", None, None]
+
+
+def test_who_only_searches_reads_no_model(settings: Settings, sqlite_engine: Engine) -> None:
+    add_groups(sqlite_engine)
+    publish(sqlite_engine, draft("untold", "Fietsreparatie in de avond"))
+    with served(settings, sqlite_engine) as service:
+        service.work()
+    program = """
+import sys
+from fastapi.testclient import TestClient
+from api.app import create_app
+from commons.settings import Settings
+from marketplace import languages
+
+settings = Settings(data_dir=sys.argv[1], database_url=sys.argv[2], base_url="http://testserver")
+with TestClient(create_app(settings, work=False)) as client:
+    for path in ("/listings?q=fietsreparatie", "/suggest?q=fiets", "/?q=fietsreparatie"):
+        answer = client.get(path)
+        assert answer.status_code == 200 and "ietsreparatie" in answer.text, answer.text
+sys.exit(languages._identifier.cache_info().currsize)
+"""
+    arguments = [sys.executable, "-c", program, str(settings.data_dir), str(sqlite_engine.url)]
+    done = subprocess.run(arguments, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -227,7 +227,7 @@ def test_suggestions_ask_all_that_they_need_in_one_request(
     assert (sent.method, sent.path) == ("POST", "/multi-search")
     filters = {query.pop("filter") for query in sent.body["queries"][:3]}
     of_all = sent.body["queries"].pop()
-    assert of_all.pop("filter").endswith(') AND category IN ["bicycles"]')
+    assert of_all.pop("filter").endswith(') AND category IN ["bicycles", "health"]')
     assert of_all == {"indexUid": "listings", "q": "", "limit": 0, "facets": ["category"]}
     assert re.fullmatch(r"\(expires NOT EXISTS OR expires > \d+\)", filters.pop())
     assert not filters
@@ -262,7 +262,7 @@ def test_a_map_counts_by_cell_in_one_request(index: MeilisearchIndex, recorder: 
     query = Query(q="bread", bbox=(10.0, 40.0, 20.0, 50.0), sort=Sort.NEWEST, limit=100)
     assert index.cells(query, 4) == {}
     recorder.sent()
-    ready(recorder, {"hits": [], "facetDistribution": {"cell_4": {"841e15dffffffff": 7}}})
+    ready(recorder, counted({"841e15dffffffff": 7}))
     assert index.cells(query, 4) == {"841e15dffffffff": 7}
     assert searched(recorder) == [
         {
@@ -271,9 +271,51 @@ def test_a_map_counts_by_cell_in_one_request(index: MeilisearchIndex, recorder: 
             "filter": "(expires NOT EXISTS OR expires > NOW)"
             " AND _geoBoundingBox([50, 20], [40, 10])",
             "limit": 0,
-            "facets": ["cell_4"],
+            "facets": ["type", "cell_4"],
         }
     ]
+
+
+def counted(cells: dict[str, int]) -> dict[str, object]:
+    return {"hits": [], "facetDistribution": {"type": {"offer": 9}, "cell_4": cells}}
+
+
+def test_where_nothing_has_all_the_words_the_first_of_them_are_asked_for(
+    index: MeilisearchIndex, recorder: Recorder
+) -> None:
+    ready(recorder, found(), found(candidate("a")), {"hits": [shown("a")]})
+    query = Query(q='e-bike -rust "good brakes" 自転車 repair tomorro', language=("en",))
+    page = index.search(query)
+    assert (names(page), page.total, page.loosened) == (["a"], 1, True)
+    strict, loose, hits = searched(recorder)
+    assert strict["matchingStrategy"] == "all"
+    assert strict["q"] == '-rust "good brakes" "e bike" "自転車" repair tomorro'
+    likewise = {"matchingStrategy": "last", "q": '-rust "good brakes" e bike 自転車 repair tomorro'}
+    assert {**loose, "filter": strict["filter"]} == strict | likewise
+    assert loose["filter"].endswith(' AND language IN ["en"]')
+    assert likewise.items() <= hits.items()
+
+
+def test_a_map_of_most_of_the_words_is_asked_for_only_where_nothing_has_all(
+    index: MeilisearchIndex, recorder: Recorder
+) -> None:
+    ready(recorder, {"hits": [], "facetDistribution": {}}, counted({"841e15dffffffff": 7}))
+    assert index.cells(Query(q="bread xylophone"), 4) == {"841e15dffffffff": 7}
+    assert [each["matchingStrategy"] for each in searched(recorder)] == ["all", "last"]
+    ready(recorder, counted({}))
+    assert index.cells(Query(q="bread from afar"), 4) == {}
+    ready(recorder, {"hits": [], "facetDistribution": {}})
+    assert index.cells(Query(q="-bread"), 4) == {}
+    assert [each["matchingStrategy"] for each in searched(recorder)] == ["all", "all"]
+
+
+def test_what_has_all_the_words_is_not_asked_for_again(
+    index: MeilisearchIndex, recorder: Recorder
+) -> None:
+    ready(recorder, found(candidate("a")), {"hits": [shown("a")]}, found())
+    assert not index.search(Query(q="bread")).loosened
+    assert not index.search(Query(q="-bread")).loosened
+    assert {each["matchingStrategy"] for each in searched(recorder)} == {"all"}
 
 
 def test_without_an_index_nothing_is_suggested(index: MeilisearchIndex, recorder: Recorder) -> None:
@@ -300,7 +342,7 @@ def test_a_server_that_does_not_answer_in_time_is_unavailable(
     assert raised.value.retry_after_seconds > 0
     recorder.silent = ""
     ready(recorder, found())
-    assert index.search(Query(q="bread")).total == 0
+    assert index.search(Query()).total == 0
 
 
 def test_a_server_that_is_gone_is_unavailable() -> None:

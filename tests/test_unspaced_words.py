@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 from market import IMPLEMENTATIONS, add_groups, draft, found, publish
 from sqlalchemy import Engine
 
+from marketplace.embedded import EmbeddedIndex
 from marketplace.index import Index, catch_up
-from marketplace.words import SEAM, Words, read_words, separated
+from marketplace.query import Query
+from marketplace.words import SEAM, Words, read_words, separated, words_in
 
 
 @pytest.fixture(params=sorted(IMPLEMENTATIONS))
@@ -52,6 +55,44 @@ def test_parts_of_what_is_written_without_spaces_are_found(
     )
     catch_up(database, index)
     assert found(index, q=q) == expected
+
+
+@pytest.mark.parametrize(
+    ("q", "marked"),
+    [
+        ("自転車", "<mark>自転車</mark>の修理、Tシャツも。"),
+        ("自転車 修理", "<mark>自転車</mark>の<mark>修理</mark>、Tシャツも。"),
+        ("理", "自転車の修<mark>理</mark>、Tシャツも。"),
+        ("シャツ", "自転車の修理、T<mark>シャツ</mark>も。"),
+        ("Tシャツ", "自転車の修理、<mark>Tシャツ</mark>も。"),
+        ("จักรยาน", "ซ่อม<mark>จักรยาน</mark>ที่บ้าน"),
+        ("บ้าน", "ซ่อมจักรยานที่<mark>บ้าน</mark>"),
+        ("维修", "自行车<mark>维修</mark>, bike"),
+        ("bike", "自行车维修, <mark>bike</mark>"),
+    ],
+)
+def test_a_word_written_without_spaces_is_marked_as_one(
+    database: Engine, tmp_path: Path, q: str, marked: str
+) -> None:
+    publish(
+        database,
+        draft("ja", "a", "自転車の修理、Tシャツも。", language="ja"),
+        draft("th", "b", "ซ่อมจักรยานที่บ้าน", language="th"),
+        draft("zh", "c", "自行车维修, bike", language="zh"),
+    )
+    index = EmbeddedIndex(tmp_path / "index")
+    catch_up(database, index)
+    [hit] = index.search(Query(q=q)).hits
+    assert hit.excerpt == marked
+    index.close()
+
+
+@given(st.text())
+def test_the_words_of_a_text_are_those_that_an_index_tells_apart(text: str) -> None:
+    told = [found.group() for found in words_in(text)]
+    apart = separated(text)
+    assert [part for word in told for part in separated(word).split(SEAM) if part] == told
+    assert all(word in apart for word in told)
 
 
 @pytest.mark.parametrize(
