@@ -1,6 +1,8 @@
 """The application: everything is put together here, and nothing happens before it is asked for."""
 
+import os
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -38,7 +40,7 @@ from commons.fetch import Door
 from commons.keys import load_or_create
 from commons.settings import Settings
 from crawler.actor import VERSION, actor_key_id, service_key_id
-from marketplace.indexes import open_index
+from marketplace.indexes import kind_of, open_index
 
 DESCRIPTION: Final = """\
 LocalPay runs what local currency groups need between groups: a marketplace that anybody may
@@ -63,6 +65,7 @@ _PARTS: Final = (
     health,
     pages,
 )
+_WAITING: Final = 40  # threads that wait for an index elsewhere, not for a processor
 _log = structlog.get_logger(__name__)
 
 
@@ -85,6 +88,9 @@ def make_services(settings: Settings) -> Services:
         keys=keys,
         poster=Poster(engine),
         worker=Worker(engine, index, settings, make_door),
+        searchers=ThreadPoolExecutor(
+            os.cpu_count() if kind_of(settings) == "embedded" else _WAITING, "searcher"
+        ),
     )
 
 
@@ -139,6 +145,7 @@ def create_app(settings: Settings, *, work: bool = True) -> FastAPI:
 
 async def close(services: Services) -> None:
     """End the threads, each after what it is doing, then give everything back."""
+    await run_in_threadpool(services.searchers.shutdown)
     await run_in_threadpool(services.worker.stop)
     await run_in_threadpool(services.poster.stop)
     await services.door.aclose()

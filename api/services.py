@@ -1,6 +1,7 @@
 """What the routes of one running service share, and the sessions that they read in."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -20,7 +21,11 @@ from marketplace.payable import Purses
 
 @dataclass(frozen=True)
 class Services:
-    """Everything that a running service is made of; `door` belongs to the server's event loop."""
+    """Everything that a running service is made of; `door` belongs to the server's event loop.
+
+    `searchers` are the threads that search: for the index in this process as many as processors,
+    since more would only take turns.
+    """
 
     settings: Settings
     engine: Engine
@@ -30,9 +35,10 @@ class Services:
     keys: OwnKeys
     poster: Poster
     worker: Worker
+    searchers: ThreadPoolExecutor
 
 
-def services_of(request: Request) -> Services:
+async def services_of(request: Request) -> Services:  # async: else a thread is waited for
     """Return the services of the application that the request came to."""
     services: Services = request.app.state.services
     return services

@@ -27,6 +27,7 @@ RADIUS_KM: Final = (0.1, 1000.0)
 DEFAULT_RADIUS_KM: Final = 50.0
 MOST_HITS: Final = 100
 WINDOW: Final = 10_000
+FACETS_COUNTED: Final = 50_000
 _GROUP_ID: Final = re.compile(GROUP_ID_PATTERN)
 
 
@@ -183,7 +184,8 @@ class Hit:
 class Page:
     """One page of hits; `total` is a lower bound where it is not exact.
 
-    `facets` counts, within what was found, each value of type, pay, category, language, group.
+    `facets` counts, within what was found, each value of type, pay, category, language, group;
+    where more than 50,000 were found, `facets_are_exact` tells whether that is an estimate.
     `place` tells, where `near` was a name, which place was taken and what else is called so;
     `words`, where the place was read out of `q`, what of it was searched as words. Where nothing
     has all the words, it is `loosened`: found is what has most of them, or words like them.
@@ -198,6 +200,7 @@ class Page:
     place: Choice | None = None
     words: str | None = None
     loosened: bool = False
+    facets_are_exact: bool = True
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,8 @@ def ask(index: Index, database: Engine, **question: object) -> Page:
         ("repairs-bicycle", {"bike", "fork"}),
         ("marmelade", {"jam"}),
         ("xylophone", set()),
+        ("x" * 400, set()),
+        ("bread " + "x" * 300, {"bread"}),
         ("xylophone quetzal", set()),
         ('bicycle xylophone "garden fork"', {"fork"}),
         ('bicycle "fork garden"', set()),

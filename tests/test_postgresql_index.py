@@ -332,12 +332,16 @@ def test_both_indexes_give_the_same_answers(
         Query(),
         Query(q="bread"),
         Query(q="honey -bread"),
+        Query(q="honey bread xylophone"),
+        Query(q="jam bread -honey", near=VIENNA, radius_km=40.0),
+        Query(q="xylophone quetzal"),
         Query(category=("c1", "c2"), language=("de",)),
         Query(near=VIENNA, radius_km=40.0),
         Query(q="jam", near=VIENNA, bbox=(16.0, 48.0, 17.0, 48.5)),
     ):
         ours, theirs = index.search(query), embedded.search(query)
         assert (ours.total, ours.facets) == (theirs.total, theirs.facets)
+        assert ours.loosened == theirs.loosened
         for resolution in RESOLUTIONS:
             assert index.cells(query, resolution) == embedded.cells(query, resolution)
     embedded.close()

@@ -183,6 +183,21 @@ def test_where_nothing_is_found_ways_on_are_shown(service: Served) -> None:
     assert "Look" not in page(service, "/", q="submarine")
 
 
+def test_what_comes_near_is_not_shown_as_what_was_asked_for(service: Served) -> None:
+    sentence = "Nothing has all of these words. These come near:"
+    near = page(service, "/", q="bicycle xylophone")
+    assert titles(near) == ["Bicycle repair"]
+    assert sentence in near
+    assert near.index(sentence) < near.index("1 found") < near.index("Bicycle repair")
+    first = page(service, "/", q="jam xylophone")
+    second = page(service, address(first, "Next page"))
+    assert (len(titles(first)), len(titles(second))) == (20, 10)
+    assert "page 2" in second
+    assert sentence in second
+    for q in ("bicycle repair", "bicicle", "xylophone", '"repair bicycle"', ""):
+        assert sentence not in page(service, "/", q=q)
+
+
 def test_a_picture_comes_only_by_https(service: Served) -> None:
     publish(
         service.services.engine,

@@ -35,7 +35,7 @@ def database(sqlite_engine: Engine) -> Engine:
         ("自転車", {"ja"}),
         ("修理", {"ja"}),
         ("自転車 しゅうまつ", {"ja"}),
-        ("車自転", set()),
+        ("車自転", {"ja"}),  # all its letters, since nothing has them in this order
         ("自行车", {"zh"}),
         ("维修", {"zh"}),
         ("上门服务", {"zh"}),

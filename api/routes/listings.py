@@ -1,5 +1,6 @@
 """Search for listings, and one listing with its sources and why it is here."""
 
+import asyncio
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -74,6 +75,7 @@ PAGE_EXAMPLE: Final[dict[str, Any]] = {
         ],
     },
     "words": None,
+    "loosened": False,
 }
 
 
@@ -132,7 +134,9 @@ PARAMETERS: Final = [
         "may be told among them, with a distance or without: `plumber near leeds`, `Brot in Wien`, "
         "`plombier à moins de 5 km de Lyon`. `place` in the answer then tells which place was "
         "taken, and `words` what was searched for. What is in quotes is always words: "
-        '`lessons "in Reading"`.',
+        '`lessons "in Reading"`. Where nothing has all the words, what has most of them is found, '
+        "or words like them, and `loosened` in the answer is true; what is in quotes must be there "
+        "and what is excluded must not, all the same.",
         _TEXT,
         "bicycle repair",
     ),
@@ -205,24 +209,29 @@ PARAMETERS: Final = [
     responses={
         200: {
             "model": Page,
-            "description": "One page of hits.",
+            "description": "One page of hits; `loosened` tells that nothing has all the words, and "
+            "these have most of them.",
             "content": {"application/json": {"example": PAGE_EXAMPLE}},
         }
     },
     openapi_extra={"parameters": PARAMETERS},
 )
-def search_listings(request: Request, services: Shared) -> Response:
+async def search_listings(request: Request, services: Shared) -> Response:
     """Find listings by words, place and means of payment; nobody needs an account.
 
     Unknown parameters, and single-valued ones that are repeated, are refused. Positions and
     distances are those of a cell about 1.4 km wide, never of a door.
     """
-    query = read_query(request.query_params.multi_items())
-    etag = etag_of(request, services.index.revision())
-    if holds(request, etag):
-        return not_modified(etag)
-    body = orjson.dumps(search(services, query), option=orjson.OPT_UTC_Z)
-    return Response(body, media_type="application/json", headers={"ETag": etag})
+
+    def answer() -> Response:
+        query = read_query(request.query_params.multi_items())
+        etag = etag_of(request, services.index.revision())
+        if holds(request, etag):
+            return not_modified(etag)
+        body = orjson.dumps(search(services, query), option=orjson.OPT_UTC_Z)
+        return Response(body, media_type="application/json", headers={"ETag": etag})
+
+    return await asyncio.get_running_loop().run_in_executor(services.searchers, answer)
 
 
 @router.get(

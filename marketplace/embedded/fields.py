@@ -17,6 +17,7 @@ from marketplace.words import separated
 
 # Part of the folder's name: an index of another version is never opened, but built anew.
 SCHEMA_VERSION: Final = 4
+SAMPLES: Final = 16  # equal parts of the listings, by chance
 TEXT_KEPT: Final = 1000
 LISTING: Final = "listing"
 META: Final = "meta"
@@ -46,7 +47,7 @@ STEMMERS: Final = {
 }
 FACETS: Final = ("type", "pay", "category", "language", "group")
 _COUNTED: Final = (*FACETS, "remote", "place", "cell")
-_ASKED: Final = ("id", "kind", "currency", "author", "settles")
+_ASKED: Final = ("id", "kind", "currency", "author", "settles", "sample")
 _WORDS: Final = ("title", "category_words", "body", "place_words")
 # tantivy has lists of words that say little for these of its languages.
 _WITH_STOP_WORDS: Final = (
@@ -209,6 +210,7 @@ def _terms(entry: Entry) -> list[tuple[str, str]]:
         ("remote", str(entry.remote).lower()),
         ("author", entry.author),
         ("settles", str(entry.terms.settles).lower()),
+        ("sample", str(key_of(entry.id) % SAMPLES)),
         ("title", separated(entry.title)),
         ("body", separated(entry.text)),
     ]

@@ -57,12 +57,7 @@ class Generation:
 
     def revision(self) -> int:
         """Return the last revision that was committed; 0 for an empty index."""
-        searcher = self.snapshot().searcher
-        found = searcher.search(tantivy.Query.term_query(self.schema, "kind", META), 1).hits
-        if not found:
-            return 0
-        value = searcher.fast_field_values("revision", [found[0][1]])[0]
-        return int(value or 0)
+        return self.snapshot().revision
 
     def count(self) -> int:
         """Return how many listings are held."""

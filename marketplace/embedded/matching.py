@@ -49,6 +49,12 @@ class Matcher:
             clauses.append((Occur.MustNot, self._one_of("spot", spots)))
         return self._living(clauses, now)
 
+    def sampled(self, counting: tantivy.Query) -> tantivy.Query:
+        """Return what matches one of SAMPLES parts of the same listings."""
+        return tantivy.Query.boolean_query(
+            [(Occur.Must, counting), (Occur.Must, self._term("sample", "0"))]
+        )
+
     def _wording(self, query: Query, *, loose: bool, scored: bool) -> Wording:
         held = self._snapshot.languages
         languages = [name for name in held if not query.language or name in query.language]

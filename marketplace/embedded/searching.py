@@ -11,7 +11,7 @@ import tantivy
 
 from marketplace.drafts import ListingType
 from marketplace.embedded.counting import Facets, facets_among, facets_of
-from marketplace.embedded.fields import places_of, told
+from marketplace.embedded.fields import SAMPLES, places_of, told
 from marketplace.embedded.marking import excerpt
 from marketplace.embedded.matching import Matcher
 from marketplace.embedded.ranking import (
@@ -26,7 +26,7 @@ from marketplace.embedded.ranking import (
 from marketplace.embedded.snapshot import Snapshot
 from marketplace.embedded.wording import Asked
 from marketplace.places import haversine_km, rounded_km
-from marketplace.query import WINDOW, Hit, Page, Query, Score, Sort
+from marketplace.query import FACETS_COUNTED, WINDOW, Hit, Page, Query, Score, Sort
 from marketplace.words import read_words
 
 Floats = npt.NDArray[np.float64]
@@ -112,6 +112,7 @@ class Search:
             total=counted.total,
             total_is_exact=counted.exact,
             facets=self._facets(found, counted),
+            facets_are_exact=counted.total <= FACETS_COUNTED,
             cursor=query.cursor_to(query.page + 1) if more else None,
             took_ms=0.0,
             loosened=self._loose,
@@ -238,7 +239,10 @@ class Search:
     def _facets(self, found: _Found, counted: _Counted) -> Facets:
         if counted.total == len(found.addresses) <= _FEW:
             return facets_among(self._stored(address) for address in found.addresses)
-        return facets_of(self._searcher, self._counting(counted))
+        counting = self._counting(counted)
+        if counted.total <= FACETS_COUNTED:
+            return facets_of(self._searcher, counting)
+        return facets_of(self._searcher, self._matcher.sampled(counting), SAMPLES)
 
     def _stored(self, address: tantivy.DocAddress) -> dict[str, Any]:
         at = address.segment_ord, address.doc

@@ -4,7 +4,7 @@ from functools import cached_property
 
 import tantivy
 
-from marketplace.embedded.fields import STEMMERS
+from marketplace.embedded.fields import META, STEMMERS
 
 
 class Snapshot:
@@ -18,3 +18,10 @@ class Snapshot:
     def languages(self) -> tuple[str, ...]:
         """The languages with a stemmer that listings are in."""
         return tuple(name for name in STEMMERS if self.searcher.doc_freq("language", name))
+
+    @cached_property
+    def revision(self) -> int:
+        """The last revision held; 0 for an empty index."""
+        meta = tantivy.Query.term_query(self.schema, "kind", META)
+        found = [address for _, address in self.searcher.search(meta, 1).hits]
+        return int(self.searcher.fast_field_values("revision", found)[0] or 0) if found else 0
