@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -219,3 +220,32 @@ def made(name: str, confirmed: datetime) -> Entry:
         confirmed=confirmed,
         expires_at=None,
     )
+
+
+def test_facets_of_very_many_are_told_from_a_sample_and_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marketplace.embedded.searching.FACETS_COUNTED", 1_000)
+    index = EmbeddedIndex(tmp_path / "index")
+    now = datetime.now(UTC)
+    few, many = 900, 8_000
+    index.fill(
+        [
+            [
+                Change(f"x{n}", n, replace(made(f"x{n}", now), type=kind_of(n, few), title=title))
+                for n, title in enumerate(["Bread"] * few + ["Cake"] * many, start=1)
+            ]
+        ]
+    )
+    exact = index.search(Query(q="bread"))
+    assert exact.facets_are_exact
+    assert exact.facets["type"] == {"offer": few // 3, "want": few - few // 3}
+    told = index.search(Query(q="cake"))
+    assert (told.total, told.facets_are_exact) == (many, False)
+    assert told.facets["type"] != {"want": many}  # or it would have been counted
+    assert sum(told.facets["type"].values()) == pytest.approx(many, rel=0.15)
+    index.close()
+
+
+def kind_of(number: int, few: int) -> ListingType:
+    return ListingType.OFFER if number <= few and number % 3 == 0 else ListingType.WANT
