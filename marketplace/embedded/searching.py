@@ -66,7 +66,8 @@ def answer(snapshot: Snapshot, query: Query, now: float) -> Page:
     page = Search(snapshot, query, now).page()
     if page.total or not read_words(query.q):
         return page
-    return Search(snapshot, query, now, loose=True).page()
+    loosened = Search(snapshot, query, now, loose=True).page()
+    return loosened if loosened.total else page
 
 
 def cells(snapshot: Snapshot, query: Query, now: float, resolution: int) -> dict[str, int]:

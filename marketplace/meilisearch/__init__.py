@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from marketplace.index import Build, Change, read_on
 from marketplace.meilisearch.generation import Generation
 from marketplace.meilisearch.plan import PLAN
-from marketplace.meilisearch.searching import Search
+from marketplace.meilisearch.searching import answer, cells
 from marketplace.meilisearch.server import Server, answering
 from marketplace.meilisearch.suggesting import suggestions
 from marketplace.query import Page, Query, Suggestions
@@ -29,7 +29,7 @@ class MeilisearchIndex:
     def search(self, query: Query) -> Page:
         """Answer a question; UnavailableError where the server does not answer in 2 s."""
         started = time.perf_counter()
-        page = Search(self._server, self._current.uid, query, time.time()).page()
+        page = answer(self._server, self._current.uid, query, time.time())
         return replace(page, took_ms=(time.perf_counter() - started) * 1000)
 
     def suggest(self, text: str, most: int) -> Suggestions:
@@ -38,7 +38,7 @@ class MeilisearchIndex:
 
     def cells(self, query: Query, resolution: int) -> dict[str, int]:
         """Count what a question finds by H3 cell of a resolution from 2 to 7."""
-        return Search(self._server, self._current.uid, query, time.time()).cells(resolution)
+        return cells(self._server, self._current.uid, query, time.time(), resolution)
 
     def revision(self) -> int:
         """Return the last revision held; 0 before the first."""

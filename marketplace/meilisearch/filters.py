@@ -70,8 +70,8 @@ def sort_of(query: Query, *, worded: bool) -> list[str]:
     return [] if worded else ["weight:desc"]
 
 
-def words_of(words: Words) -> str:
-    """Return words as Meilisearch reads them.
+def words_of(words: Words, *, loose: bool = False) -> str:
+    """Return words as Meilisearch reads them; loosely, only what is quoted is a phrase.
 
     It takes the last word for a beginning, unless something follows it; so the words stand last,
     and a space ends what is to be taken as it is. It looks for the first ten words and phrases
@@ -80,7 +80,8 @@ def words_of(words: Words) -> str:
     """
     telling = [word for word in words.all_of if not says_little(word.lower())] or words.all_of
     parts = [f"-{_written(phrase)}" for phrase in words.none_of]
-    parts += [_in_order(phrase) for phrase in words.phrases]
+    parts += [_in_order(phrase) for phrase in (words.quoted if loose else words.phrases)]
+    parts += [_together(run) for run in words.joined] if loose else []
     parts += telling
     goes_on = words.prefix and telling[-1] == words.all_of[-1]
     return " ".join(parts) + ("" if goes_on or not parts else " ")

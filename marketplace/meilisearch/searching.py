@@ -29,11 +29,32 @@ from marketplace.words import read_words
 
 _RANKED_BY: Final = ["id", "author", "published", "weight", "_geo"]
 _SHOWN: Final = ["id", "title", "categories", "hit"]
-_MATCHING: Final = {"matchingStrategy": "all"}
 _MOST_OF_A_FACET: Final = 50
 _WEIGHTS: Final = ("distance_half_km", "freshness_half_days", "image_bonus", "price_bonus")
 
 Document = dict[str, Any]
+
+
+def answer(server: Server, uid: str, query: Query, now: float) -> Page:
+    """Return a page, of what has most of the words where nothing has all; `now` in seconds.
+
+    Most of the words are the first ones: Meilisearch leaves out the last, then the one before, down
+    to the first, or to a phrase, where the other indexes leave out any one. Quotes and exclusions
+    stay. It takes only the last word for a beginning, and none for the end of a longer one.
+    """
+    page = Search(server, uid, query, now).page()
+    if page.total or not read_words(query.q):
+        return page
+    loosened = Search(server, uid, query, now, loose=True).page()
+    return replace(loosened, loosened=True) if loosened.total else page
+
+
+def cells(server: Server, uid: str, query: Query, now: float, resolution: int) -> dict[str, int]:
+    """Count what `answer` finds in each H3 cell of a resolution."""
+    found, counts = Search(server, uid, query, now).cells(resolution)
+    if not found and read_words(query.q):
+        _, counts = Search(server, uid, query, now, loose=True).cells(resolution)
+    return counts
 
 
 class Search:
@@ -46,13 +67,16 @@ class Search:
     so. Where neither is asked for, and by `newest` and `distance`, the order is that of all.
     """
 
-    def __init__(self, server: Server, uid: str, query: Query, now: float) -> None:
+    def __init__(
+        self, server: Server, uid: str, query: Query, now: float, *, loose: bool = False
+    ) -> None:
         self._index = server.reads.index(uid)
         self._query = query
         self._now = now
         words = read_words(query.q)
-        self._q = words_of(words)
+        self._q = words_of(words, loose=loose)
         self._worded = bool(words)
+        self._matching = {"matchingStrategy": "last" if loose else "all"}
 
     def page(self) -> Page:
         """Return the page that the question's cursor leads to; an empty one without an index."""
@@ -81,28 +105,28 @@ class Search:
             took_ms=0.0,
         )
 
-    def cells(self, resolution: int) -> dict[str, int]:
-        """Return how many of all that is found lie in each H3 cell of a resolution."""
+    def cells(self, resolution: int) -> tuple[bool, dict[str, int]]:
+        """Return whether anything is found, and how much of it lies in each H3 cell."""
         parameters: Document = {
-            **_MATCHING,
+            **self._matching,
             "filter": filter_of(self._query, int(self._now)),
             "limit": 0,
-            "facets": [CELLS[resolution]],
+            "facets": ["type", CELLS[resolution]],
         }
         try:
             with answering():
-                answer = read(self._index.search(self._q, parameters))
+                counted = read(self._index.search(self._q, parameters))
         except UnavailableError as error:
             if is_missing(error):
-                return {}
+                return False, {}
             raise
-        counts: dict[str, int] = answer["facetDistribution"].get(CELLS[resolution], {})
-        return counts
+        counts = counted["facetDistribution"]
+        return bool(counts.get("type")), counts.get(CELLS[resolution], {})
 
     def _candidates(self, limit: int) -> tuple[list[Document], dict[str, dict[str, int]]]:
         """Return the best candidates by Meilisearch's own order, and the counts of all."""
         parameters: Document = {
-            **_MATCHING,
+            **self._matching,
             "filter": filter_of(self._query, int(self._now)),
             "limit": limit,
             "attributesToRetrieve": _RANKED_BY,
@@ -112,9 +136,9 @@ class Search:
         if sort := sort_of(self._query, worded=self._worded):
             parameters["sort"] = sort
         with answering():
-            answer = read(self._index.search(self._q, parameters))
-        counts = answer["facetDistribution"]
-        return answer["hits"], {name: _most_frequent(counts.get(name, {})) for name in FACETS}
+            found = read(self._index.search(self._q, parameters))
+        counts = found["facetDistribution"]
+        return found["hits"], {name: _most_frequent(counts.get(name, {})) for name in FACETS}
 
     def _chosen(self, found: list[Document]) -> tuple[list[int], bool]:
         """Return the positions of the page's hits, and whether there are more behind them."""
@@ -154,7 +178,7 @@ class Search:
         if not chosen:
             return []
         parameters: Document = {
-            **_MATCHING,
+            **self._matching,
             "filter": any_of("id", [each["id"] for each in chosen]),
             "limit": len(chosen),
             "attributesToRetrieve": _SHOWN,

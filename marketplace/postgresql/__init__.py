@@ -22,7 +22,7 @@ from commons.errors import UnavailableError
 from marketplace.index import Build, Change, read_on
 from marketplace.postgresql.filling import put_in
 from marketplace.postgresql.matching import SIMILAR
-from marketplace.postgresql.searching import ANSWER_SECONDS, NO_PAGE, Search
+from marketplace.postgresql.searching import ANSWER_SECONDS, NO_PAGE, answer, cells
 from marketplace.postgresql.suggesting import Suggester
 from marketplace.postgresql.tables import (
     EXTENSIONS,
@@ -77,7 +77,7 @@ class PostgresqlIndex:
         with self._asking() as (connection, plan):
             if not _usable(plan):
                 return NO_PAGE
-            page = Search(connection, query, time.time()).page()
+            page = answer(connection, query, time.time())
         return replace(page, took_ms=(time.perf_counter() - started) * 1000)
 
     def suggest(self, text: str, most: int) -> Suggestions:
@@ -92,7 +92,7 @@ class PostgresqlIndex:
         with self._asking() as (connection, plan):
             if not _usable(plan):
                 return {}
-            return Search(connection, query, time.time()).cells(resolution)
+            return cells(connection, query, time.time(), resolution)
 
     def revision(self) -> int:
         """Return the last revision held; 0 before the first."""

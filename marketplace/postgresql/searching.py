@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -48,6 +48,7 @@ from marketplace.places import RESOLUTIONS, distance_km, rounded_km
 from marketplace.postgresql.matching import Columns, Condition, Matched, Matcher, Number
 from marketplace.postgresql.tables import FACETS, HIT, LISTING, META, seen
 from marketplace.query import WINDOW, Hit, Page, Query, Score, Sort
+from marketplace.words import read_words
 
 ANSWER_SECONDS: Final = 2
 _RANKED_BY: Final = ("words", "weight", "position")
@@ -64,8 +65,29 @@ NO_PAGE: Final = Page(
 )
 
 
+def answer(connection: Connection, query: Query, now: float) -> Page:
+    """Return a page, of what has most of the words where nothing has all; `now` in seconds."""
+    until = time.monotonic() + ANSWER_SECONDS
+    page = Search(connection, query, now, until).page()
+    if page.total or not read_words(query.q):
+        return page
+    loosened = Search(connection, query, now, until, loose=True).page()
+    return replace(loosened, loosened=True) if loosened.total else page
+
+
+def cells(connection: Connection, query: Query, now: float, resolution: int) -> dict[str, int]:
+    """Count what `answer` finds in each H3 cell, the 10,000 fullest at most."""
+    until = time.monotonic() + ANSWER_SECONDS
+    search = Search(connection, query, now, until)
+    if read_words(query.q) and not search.finds():
+        search = Search(connection, query, now, until, loose=True)
+    return search.cells(resolution)
+
+
 class Search:
     """A question put to one snapshot of the index; `now` in seconds since 1970.
+
+    What it asks ends at `until`, by the monotonic clock.
 
     Up to 50,000 listings that are found are all counted and all ranked. Of more, so many are
     counted, and where words or a place tell the order they are ranked in two stages: the 50,000
@@ -75,12 +97,14 @@ class Search:
     `newest` and `distance`, the order is always that of all.
     """
 
-    def __init__(self, connection: Connection, query: Query, now: float) -> None:
+    def __init__(
+        self, connection: Connection, query: Query, now: float, until: float, *, loose: bool = False
+    ) -> None:
         self._connection = connection
         self._query = query
         self._now = now
-        self._until = time.monotonic() + ANSWER_SECONDS
-        self._matched = Matcher(connection, query).matched()
+        self._until = until
+        self._matched = Matcher(connection, query, loose=loose).matched()
         self._from, payable = _payable(query.payees)
         said = [] if self._matched is None else self._matched.conditions
         self._where = and_(seen(now), *said, *self._filters(), *payable)
@@ -114,7 +138,14 @@ class Search:
             facets=facets,
             cursor=query.cursor_to(query.page + 1) if more else None,
             took_ms=0.0,
+            facets_are_exact=total < _MOST_LOOKED_AT,
         )
+
+    def finds(self) -> bool:
+        """Tell whether there is anything."""
+        if self._matched is None:
+            return False
+        return bool(self._rows(self._found(LISTING.c.id).limit(1)))
 
     def cells(self, resolution: int) -> dict[str, int]:
         """Return how many of all that is found lie in each H3 cell, the 10,000 fullest at most."""
