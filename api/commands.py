@@ -7,23 +7,13 @@ from typing import Annotated, Final
 
 import typer
 import uvicorn
-from rich.console import Console
 
-from api import clearing_commands, hub_commands, index_commands, migrations
+from api import clearing_commands, hub_commands, index_commands, migrations, search_command
 from api.app import create_app, make_services
 from api.index_check import start_check
-from api.routes.pages import payment_words
-from api.terminal import (
-    OneLineErrors,
-    operator_engine,
-    prepared,
-    print_json,
-    progress_console,
-)
+from api.terminal import OneLineErrors, operator_engine, progress_console
 from commons import logging
 from commons.settings import Settings
-from marketplace.indexes import open_index
-from marketplace.query import Hit, read_query
 
 app: Final = typer.Typer(
     name="localpay",
@@ -37,8 +27,7 @@ app: Final = typer.Typer(
 app.add_typer(hub_commands.app, name="hub")
 clearing_commands.register(app)
 index_commands.register(app)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+search_command.register(app)
 
 
 @app.command()
@@ -100,60 +89,12 @@ def demo(
     os.execv(sys.executable, arguments)  # noqa: S606 (this very interpreter, in our place)
 
 
-@app.command()
-def search(  # noqa: PLR0913, PLR0917 (each is an option, by name)
-    words: Annotated[list[str] | None, typer.Argument(help="Words to look for.")] = None,
-    near: Annotated[str | None, typer.Option(help="lat,lon in degrees, or a place's name.")] = None,
-    radius_km: Annotated[str | None, typer.Option(help="How far from there.")] = None,
-    pay: Annotated[list[str] | None, typer.Option(help="Means of payment, repeatable.")] = None,
-    type_: Annotated[str | None, typer.Option("--type", help="offer or want.")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="Group, repeatable.")] = None,
-    limit: Annotated[str, typer.Option(help="Hits at most.")] = "20",
-    *,
-    json: AsJson = False,
-) -> None:
-    """Search the index of this machine."""
-    settings = prepared(Settings())
-    asked = [
-        ("q", " ".join(words or [])),
-        ("near", near),
-        ("radius_km", radius_km),
-        ("type", type_),
-        ("limit", limit),
-        *(("pay", value) for value in pay or []),
-        *(("group", value) for value in group or []),
-    ]
-    query = read_query((name, value) for name, value in asked if value is not None)
-    index = open_index(settings)
-    page = index.search(query)
-    index.close()
-    if json:
-        print_json(page)
-        return
-    console = Console(markup=False, highlight=False)
-    for hit in page.hits:
-        console.print(_line(hit))
-    progress_console.print(f"{page.total} found, {len(page.hits)} shown, {page.took_ms:.1f} ms")
-
-
 def _ready() -> Settings:
     """Read the settings, set up the log, and see that the database fits this version."""
     with operator_engine():
         settings = Settings()
     logging.configure(settings)
     return settings
-
-
-def _line(hit: Hit) -> str:
-    parts = [
-        f"{hit.type:5}",
-        hit.title,
-        ", ".join(payment_words(payment, {}) for payment in hit.payments),
-        None if hit.distance_km is None else f"{hit.distance_km:g} km",
-        hit.group,
-        hit.url,
-    ]
-    return " · ".join(part for part in parts if part)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from rich.progress import Progress
 from sqlalchemy.orm import Session
 
 from api.hub_commands import AsJson
-from api.index_check import sentence_on
+from api.index_check import REMEDY, sentence_on
 from api.terminal import (
     FAILED,
     operator_engine,
@@ -36,8 +36,10 @@ HEADINGS: Final = (
     "seconds behind",
     "listings",
     "size",
-    "place",
 )
+
+
+NO_INDEX: Final = f"there is no index yet; `{REMEDY}` builds it"
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +50,7 @@ def register(app: typer.Typer) -> None:
 
 @index_app.command("status")
 def status(*, json: AsJson = False) -> None:
-    """Show each build of the index: revision, lag, listings, size; 1 where the one used is broken.
+    """Show each build of the index: revision, lag, listings, size; 1 where none can be used.
 
     Reads every byte of an embedded index, and keeps nobody from writing it.
     """
@@ -63,12 +65,13 @@ def status(*, json: AsJson = False) -> None:
     if json:
         print_json({"kind": kind, "last_revision": last, "builds": told})
     else:
-        print_table(HEADINGS, [_row(one) for one in told])
+        _show(told)
         progress_console.print(f"{kind} index; the listings are at revision {last}")
-    broken = [build for build in builds if build.in_use and build.broken]
-    for build in broken:
-        sys.stderr.write(f"localpay: {sentence_on(build)}\n")
-    if broken:
+    used = [build for build in builds if build.in_use]
+    sentences = [sentence_on(build) for build in used if build.broken] if used else [NO_INDEX]
+    for sentence in sentences:
+        sys.stderr.write(f"localpay: {sentence}\n")
+    if sentences:
         raise typer.Exit(FAILED)
 
 
@@ -92,11 +95,24 @@ def _lag(session: Session, build: Build, last: int) -> dict[str, int | None]:
     return {"lag": max(0, last - build.revision), "lag_seconds": seconds}
 
 
+def _show(builds: list[dict[str, Any]]) -> None:
+    """Print a table, and below it in lines of their own what may be long: places and damage."""
+    if builds:
+        print_table(HEADINGS, [_row(one) for one in builds])
+    for one in builds:
+        damage = f" is broken: {one['broken']}" if one["broken"] else ""
+        sys.stdout.write(f"{_use(one)}: {one['place']}{damage}\n")
+
+
+def _use(told: dict[str, Any]) -> str:
+    return "in use" if told["in_use"] else "beside"
+
+
 def _row(told: dict[str, Any]) -> list[object]:
     state = "broken" if told["broken"] else "outdated" if told["outdated"] else "sound"
     size = told["size_bytes"]
     return [
-        "in use" if told["in_use"] else "beside",
+        _use(told),
         told["plan"],
         state,
         told["revision"],
@@ -104,5 +120,4 @@ def _row(told: dict[str, Any]) -> list[object]:
         told["lag_seconds"],
         told["listings"],
         None if size is None else decimal(size),
-        told["place"],
     ]

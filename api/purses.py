@@ -10,6 +10,7 @@ from commons.errors import InvalidError
 from commons.groups import Currency, Group
 from commons.money import format_amount
 from marketplace.payable import How, Payee
+from marketplace.payment import read_pay
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,15 @@ class ClearingPurses:
             available = None if most is None else format_amount(most, headroom.side.scale)
             payees.append(Payee(headroom.group_id, How.CLEARING, headroom.currency, available))
         return tuple(payees)
+
+    def units(self, session: Session, payer_group: str) -> frozenset[str]:
+        """Return the terms of `pay` that ask for a group's own currency."""
+        currency = session.scalar(
+            select(Currency)
+            .join(Group, Group.currency_id == Currency.id)
+            .where(Group.id == payer_group)
+        )
+        if currency is None:
+            return frozenset()
+        named = {read_pay(currency.uri), f"currency:{currency.code.upper()}"}
+        return frozenset(named | {str(currency.kind)})

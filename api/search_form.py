@@ -41,6 +41,7 @@ _FACETS: Final = {
     "language": "Language",
 }
 _MOST_OF_A_FACET: Final = 8
+_UNKNOWN: Final = "must be "
 _SUBJECTS: Final = {
     "q": "The words",
     "near": "Near",
@@ -49,6 +50,11 @@ _SUBJECTS: Final = {
     "pay": "The means of payment",
     "payer_group": "Your group",
     "sort": "The order",
+}
+# In place of a rule for programs, where what is given must be what we gave.
+_PLAINLY: Final = {
+    "payer_group": "No group is called so. Choose one of those that are listed.",
+    "cursor": "This page of the results is not there any more. Please search once more.",
 }
 # What languages call themselves, of those in which most listings are written.
 _LANGUAGES: Final = {
@@ -166,6 +172,11 @@ class Asked:
         kept = [(name, value) for name, value in self.question if name != "cursor"]
         return f"/listings.{ending}" + (f"?{urlencode(kept)}" if kept else "")
 
+    def listing(self, listing_id: str) -> str:
+        """Return the address of a listing's page, from which one comes back to this question."""
+        kept = [*self.values.items(), *self._several()]
+        return f"/l/{listing_id}" + (f"?{urlencode(kept)}" if kept else "")
+
     def refuse(self, error: InvalidError) -> None:
         """Remember what is wrong with the question, so that nothing is searched for."""
         self.trouble, self.query = error, None
@@ -175,14 +186,19 @@ class Asked:
         error = self.trouble
         if error is None or {"place": "near"}.get(error.field, error.field) != name:
             return ""
+        if name in _PLAINLY and error.rule.startswith(_UNKNOWN):
+            return _PLAINLY[name]
         joint = " " if error.rule.startswith("must") else ": "
-        return f"{_SUBJECTS[name]}{joint}{error.rule}."
+        return f"{_SUBJECTS.get(name, name.capitalize())}{joint}{error.rule}."
 
     @property
     def other_trouble(self) -> str:
         """What is wrong with something that has no field; empty where nothing is."""
-        fields = {*_SUBJECTS, "place"}
-        return "" if self.trouble is None or self.trouble.field in fields else str(self.trouble)
+        if self.trouble is None or self.trouble.field in {*_SUBJECTS, "place"}:
+            return ""
+        if self.trouble.field in _PLAINLY:
+            return self.trouble_at(self.trouble.field)
+        return str(self.trouble)
 
     def _several(self) -> list[tuple[str, str]]:
         return [(name, value) for name, values in self.many.items() for value in values]
@@ -269,7 +285,7 @@ def _question(
     ]
     if near:
         return [*question, ("near", near)]
-    if split_place(asked.value("q")) is not None:
+    if not asked.value("bbox") and split_place(asked.value("q")) is not None:
         return question
     return [(name, value) for name, value in question if name != "radius_km"]
 

@@ -38,6 +38,7 @@ from crawler.following import describe
 from crawler.hub_keys import store_keys, use_nonce
 from crawler.origins import Actor, fetch_actor
 from crawler.terms import origin, same_origin
+from marketplace.currencies import unit_of
 
 LARGEST_SCALE: Final = 8
 _LONGEST: Final = {"uri": 2048, "code": 16, "name": 200, "kind": 16, "rate": 32}
@@ -154,6 +155,9 @@ def _currency(session: Session, wanted: Mapping[str, Any], actor: Actor) -> Curr
         "scale": wanted["scale"],
         "kind": CurrencyKind(wanted["kind"]),
     }
+    known = unit_of(told["code"])
+    if known is not None and known.kind is not told["kind"]:
+        raise InvalidError("currency.code", f"is that of another kind of currency, {known.kind}")
     currency = session.scalar(select(Currency).where(Currency.uri == told["uri"]))
     if currency is None:
         if told["kind"] is CurrencyKind.LOCAL and not same_origin(told["uri"], actor.id):

@@ -20,6 +20,8 @@ LEAST_LANGUAGES: Final = 4
 SEARCHABLE_WITHIN_SECONDS: Final = 2.0
 GIVE_UP_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.02
+ASKED_IN_KREUZBERG: Final = "plumer near leeds"  # typed with a mistake
+FOUND_IN_KREUZBERG: Final = "Plumber for small jobs"
 MEANS: Final = ("local", "time", "national", "crypto", "barter", "gift", "group-default")
 
 NEW_LISTING: Final = Listing(
@@ -91,6 +93,22 @@ def check_found(
                 title = publication.listing.title
                 is_found = title in service.titles(title, hub.group.id)
                 checks.equal(f"“{title}” is found, whose author says no", is_found, expected=False)
+
+
+def check_story(service: Service, hubs: Sequence[Hub], checks: Checks, console: Console) -> None:
+    """Check that a member who has hours finds whom to pay with them, far away and mistyped."""
+    payers = next(hub.group for hub in hubs if hub.group.currency.kind == "time")
+    question = {"q": ASKED_IN_KREUZBERG, "payer_group": payers.id, "pay": "time"}
+    page = service.listings(**question)
+    first = page["hits"][0] if page["hits"] else {"title": "nothing", "payable": None}
+    asked = f"“{ASKED_IN_KREUZBERG}”, to be paid from {payers.id} in hours"
+    checks.equal(asked, first["title"], FOUND_IN_KREUZBERG)
+    checks.equal(
+        f"how “{first['title']}” is paid from {payers.id}",
+        (first["payable"] or {}).get("how"),
+        "clearing",
+    )
+    console.print(f"  {asked}: found “{first['title']}”")
 
 
 def measure_pushes(

@@ -118,6 +118,7 @@ def _publish_and_find(
         limits.result()
     summary.listings_found = sum(found.values())
     finding.check_found(service, hubs, found, checks)
+    finding.check_story(service, hubs, checks, console)
     console.rule("A hub edits, adds and withdraws a listing")
     announcing = next(hub for hub in hubs if hub.group.announces)
     finding.measure_pushes(service, announcing, checks, summary, console)
@@ -143,7 +144,8 @@ def _stay_up(service: Service, hubs: Sequence[Hub], console: Console) -> None:
     order = f'{{"payee": "{payee.group.id}/{payee.group.members[0]}", "amount": "6.00"}}'
     console.print(
         f"\n  Search in a browser: [bold]{service.url}/[/]\n"
-        f"  Search: curl '{service.url}/listings?q=bike&near=53.8,-1.55&radius_km=30'\n"
+        f"  Search: curl '{service.url}/listings?"
+        "q=plumer+near+leeds&payer_group=kreuzberg&pay=time'\n"
         f"  Pay: curl {payer.at.base}/members/{payer.group.members[0]}/payments "
         f"-H 'Content-Type: application/json' -d '{order}'\n"
         "  Ctrl-C ends everything.",

@@ -5,12 +5,15 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import Final
 
+from marketplace.categories import categories
 from marketplace.gazetteer import Choice, choose, fold, gazetteer
 from marketplace.place_words import (
     BEFORE,
     BEHIND,
+    CAPITAL,
     COMMON,
     FROM,
     GLUED,
@@ -183,7 +186,9 @@ def _place(name: str, sign: _Sign) -> Choice | None:
     if place is None:
         return None
     own = gazetteer().is_own(place)
-    if not own and (folded in COMMON or _too_short(name, folded)):
+    if not own and (_is_common(folded) or _too_short(name, folded)):
+        return None
+    if _is_common(folded) and place.population < (_CITY if name.islower() else _LARGE_TOWN):
         return None
     country = gazetteer().country_called(name)
     if country is not None and (country != place.country or sign.weak):
@@ -193,7 +198,8 @@ def _place(name: str, sign: _Sign) -> Choice | None:
 
 def _is_meant(name: str, place: Choice, own: bool, weak: str) -> bool:  # noqa: FBT001 (a fact)
     """Tell whether what is said so of much else means a place here."""
-    if fold(name) in COMMON or not _spelt(name, place):
+    folded = fold(name)
+    if folded in COMMON or (folded in CAPITAL and name.islower()) or not _spelt(name, place):
         return False
     here = place.country in WEAK[weak]
     if not here and weak in THERE_ONLY:
@@ -201,6 +207,18 @@ def _is_meant(name: str, place: Choice, own: bool, weak: str) -> bool:  # noqa: 
     if not own or not here:
         return place.population >= _CITY
     return place.population >= (_LARGE_TOWN if name.islower() else _TOWN)
+
+
+def _is_common(folded: str) -> bool:
+    """Tell whether a name is a word besides, which only a large town outweighs."""
+    return folded in COMMON or folded in CAPITAL or folded in _filed()
+
+
+@cache
+def _filed() -> frozenset[str]:
+    """Return the names of the shared categories, folded, that are one word."""
+    names = chain.from_iterable(chain(*each.names.values()) for each in categories().values())
+    return frozenset(folded for folded in map(fold, names) if " " not in folded)
 
 
 def _spelt(name: str, place: Choice) -> bool:

@@ -5,10 +5,11 @@ import tomllib
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from commons.remembering import remembered
 from marketplace.gazetteer import fold
 
 TABLE: Final = Path(__file__).with_name("categories.toml")
@@ -34,6 +35,7 @@ _CPA: Final = re.compile(
 )
 _SHORTEST_CODE: Final = 2
 _REMEMBERED: Final = 10_000
+_LONGEST_REMEMBERED: Final = 200
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def categories() -> dict[str, Category]:
     }
 
 
-@lru_cache(_REMEMBERED)
+@remembered(_REMEMBERED, _LONGEST_REMEMBERED)
 def term_of(name: str) -> str:
     """Return the term by which a category is found; an unknown one stays as it is.
 

@@ -9,10 +9,10 @@ that has none there is known by its other names alone.
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from commons.money import CurrencyKind
+from commons.remembering import remembered
 
 # ISO 4217, the codes of money in circulation (no metals, funds and test codes).
 NATIONAL_CODES: Final = frozenset(
@@ -139,6 +139,7 @@ _ASSET: Final = re.compile(
     r"(?:/[-.%a-zA-Z0-9]{1,78})?"
 )
 _REMEMBERED: Final = 4096  # names: an index in the making asks for the same ones all the time
+_LONGEST_REMEMBERED: Final = 200
 _WITHOUT_CASE: Final = "eip155:"  # addresses of this family are hexadecimal numbers
 
 
@@ -158,7 +159,7 @@ class Unit:
 HOUR: Final = Unit(CurrencyKind.TIME, "h")
 
 
-@lru_cache(_REMEMBERED)
+@remembered(_REMEMBERED, _LONGEST_REMEMBERED)
 def unit_of(name: str) -> Unit | None:
     """Return what any of its names stands for, None where it is no currency known here.
 
@@ -183,7 +184,7 @@ def asset_of(name: str) -> str | None:
     return _CAIP + (asset.lower() if asset.startswith(_WITHOUT_CASE) else asset)
 
 
-@lru_cache(_REMEMBERED)
+@remembered(_REMEMBERED, _LONGEST_REMEMBERED)
 def one_spelling(name: str) -> str:
     """Return a currency's URI in its one spelling, a code in upper case."""
     name = name.strip()

@@ -53,3 +53,6 @@ class Purses(Protocol):
 
         Raises InvalidError for `payer_group` where there is no such group.
         """
+
+    def units(self, session: Session, payer_group: str) -> frozenset[str]:
+        """Return the terms of `pay` that ask for a group's own currency (`payment.read_pay`)."""

@@ -89,7 +89,8 @@ MADE: Final = _words(
     fatta prodotto hergestellt gemacht gemaakt"""
 )
 
-# Names of small towns, and of large ones misspelt, that are common words besides.
+# Names of small towns, and of large ones misspelt, that are common words besides; those of the
+# shared categories are added to them.
 COMMON: Final = _words(
     """advance alpha art bar base basic bear bell best big bank brick bright cat care cash center
     central chance change cloud colon come crystal date deal delta design diamond dual eagle era
@@ -104,5 +105,17 @@ COMMON: Final = _words(
     escada extrema jardim labe longa mao marca paras pare sana sine sucre tarde
     azul casa este hora horas leche madera mano mesa oro piedra plata sol
     argent bois cours laine ligne lin maison metal soie
-    bau form garten gold haus holz kurs laden leder stein ton wolle zeit"""
+    bau form garten gold haus holz kurs laden leder stein ton wolle zeit
+    airport college university universidad universitat station forest fountain junction market mill
+    pond street temple terrace valley villa castle castello castelo castillo campo centro granja
+    jardin jardines lac foret gare marche mercato molino mulino monte parco plage plaza playa
+    piazza pont ponte puente puerto corral sala bagno bano quarto kuche keller kloster kapelle
+    baker carpenter carpintero hunter mason painter turner sastre
+    ash elm pine walnut willow brass stone tin pierre sable pedra barro cuero lana seta prata ouro
+    madeira vidrio eisen zinn carta olio uva pera limao naranja lemon
+    bag band bed cars carro chair choir egg hat jam needle sandwich song tent van vans manger
+    cheval chat dents engels luce mani meta mutare ore pace paradise primavera sera toda"""
 )
+
+# Names of large towns that are common words: behind a weak sign their capital letter tells them.
+CAPITAL: Final = _words("bath cork loja natal praia reading serra")

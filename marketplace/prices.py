@@ -35,6 +35,7 @@ from marketplace.price_words import (
     TO,
 )
 
+_RAISED: Final = re.compile("[\u00b2\u00b3\u00b9\u2070\u2074-\u2079\u2080-\u2089]")
 _FRACTIONS: Final = {"¼": "25", "½": "5", "¾": "75"}
 _MIXED: Final = re.compile(r"([0-9]{0,6}) ?([¼½¾])")
 _DIVIDED: Final = re.compile(r"(?<![0-9.,/])([13])/([24])(?![0-9/.,])")
@@ -118,6 +119,7 @@ def _read(plain: str, text: str, own: KnownCurrency | None, amount: str | None) 
 
 def _plain(text: str) -> str:
     """Write digits, fractions and widths in one way."""
+    text = _RAISED.sub("*", text)  # a footnote or a power is no digit of the number before it
     text = _MIXED.sub(lambda found: f"{found[1] or 0}.{_FRACTIONS[found[2]]} ", text)
     text = unicodedata.normalize("NFKC", text).replace('ש"ח', "₪").replace("ש״ח", "₪")
     text = "".join(

@@ -46,7 +46,8 @@ class Query:
     Several values of one parameter mean any of them; different parameters must all hold. `place`
     is what a name given as `near` was taken to mean, `payees` the groups whose members a member
     of `payer_group` can pay. Where the place was read out of `q`, `q` is the words that are left,
-    and `typed` all that it was.
+    and `typed` all that it was. `own_pays` tells that the payer's own
+    currency is one of `pay`, in which all of `payees` can be paid.
     """
 
     q: str = ""
@@ -68,14 +69,16 @@ class Query:
     explain: bool = False
     place: Choice | None = None
     payees: tuple[Payee, ...] | None = None
+    own_pays: bool = False
     typed: str | None = None
 
     def __post_init__(self) -> None:
         _check_text("q", self.q, LONGEST_Q)
         for name in ("pay", "category", "language", "group", "author"):
             _check_values(name, getattr(self, name))
-        for value in self.pay:
-            read_pay(value)
+        _ = self.pay_terms
+        if self.payer_group is not None and self.type is ListingType.WANT:
+            raise InvalidError("payer_group", "goes with offers: a want is paid by its author")
         if self.payer_group is not None and not _GROUP_ID.fullmatch(self.payer_group):
             raise InvalidError("payer_group", "must be the id of a group")
         self._check_places()
@@ -102,6 +105,11 @@ class Query:
             _check_degrees("bbox", north, east)
             if south > north:
                 raise InvalidError("bbox", "south must not be north of north")
+
+    @property
+    def pay_terms(self) -> list[str]:
+        """What an index filters by, of `pay` and `currency`: nothing where `own_pays`."""
+        return [] if self.own_pays else [read_pay(value) for value in self.pay]
 
     @property
     def reach_km(self) -> float:
@@ -238,6 +246,8 @@ def read_query(parameters: Iterable[tuple[str, str]]) -> Query:
             raise InvalidError(name, "must not be repeated")
         else:
             read[name] = reader(name, value)
+    if "payer_group" in read:
+        read.setdefault("type", ListingType.OFFER)
     if isinstance(place := read.get("near"), Choice):
         read |= {"near": (place.lat, place.lon), "place": place}
     if not read.keys() & {"near", "bbox"}:
@@ -365,7 +375,7 @@ def _check_degrees(name: str, lat: float, lon: float) -> None:
         raise InvalidError(name, "longitude must be between -180 and 180")
 
 
-_FOUND_OUT: Final = {"place", "payees", "typed"}
+_FOUND_OUT: Final = {"place", "payees", "own_pays", "typed"}
 _NOT_ASKED: Final = {"cursor", "explain"} | _FOUND_OUT
 _REPEATABLE: Final = {"pay", "category", "language", "group", "author"}
 _READERS: Final[dict[str, Callable[[str, str], Any]]] = {

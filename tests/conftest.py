@@ -1,4 +1,4 @@
-"""Fixtures of all tests: the test vectors, settings, and a fresh migrated database each."""
+"""Fixtures of all tests: vectors, settings, a fresh migrated database and an index each."""
 
 import logging
 import os
@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 import structlog
 from hypothesis import settings as hypothesis_settings
+from market import IMPLEMENTATIONS, add_groups
 from sqlalchemy import Engine, make_url
 
 from api.migrations import upgrade
 from bench.postgres import PostgresMissingError, ensure, new_database, running_server
 from commons.database import make_engine
 from commons.settings import Settings
+from marketplace.index import Index
 from marketplace.postgresql import PostgresqlIndex
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -120,6 +122,21 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     """Engine of a fresh migrated database, once on each of the two."""
     engine: Engine = request.getfixturevalue(f"{request.param}_engine")
     return engine
+
+
+@pytest.fixture
+def database(sqlite_engine: Engine) -> Engine:
+    """Engine of a fresh migrated database with the groups of `market`."""
+    add_groups(sqlite_engine)
+    return sqlite_engine
+
+
+@pytest.fixture(params=sorted(IMPLEMENTATIONS))
+def index(request: pytest.FixtureRequest) -> Iterator[Index]:
+    """Open an empty index, once of each kind."""
+    made = IMPLEMENTATIONS[request.param](request)
+    yield made
+    made.close()
 
 
 @contextmanager

@@ -15,11 +15,12 @@ from commons.money import CurrencyKind
 from marketplace.consent import Consent, ConsentBasis
 from marketplace.drafts import Draft, ListingType
 from marketplace.embedded import EmbeddedIndex
-from marketplace.index import Index
+from marketplace.index import Entry, Index
 from marketplace.listings import WithdrawnReason, upsert, withdraw
 from marketplace.meilisearch import MeilisearchIndex
 from marketplace.meilisearch.generation import Generation
 from marketplace.meilisearch.server import Server
+from marketplace.payment_terms import PaymentTerms
 from marketplace.postgresql import PostgresqlIndex
 from marketplace.query import Page, Query
 
@@ -77,6 +78,33 @@ def draft(name: str, title: str, body: str = "", **values: object) -> Draft:
         body=body,
         author_uri=f"https://hub.example/members/{name}",
         published=NOW - timedelta(days=1),
+    )
+    return replace(made, **values)  # type: ignore[arg-type] # any field, by name
+
+
+def entry(name: str, **values: object) -> Entry:
+    """Make what an index gets of a listing."""
+    made = Entry(
+        id=name,
+        type=ListingType.OFFER,
+        title="Something",
+        text="",
+        language=None,
+        categories=[],
+        category_terms=[],
+        image=None,
+        url=f"https://hub.example/{name}",
+        author=f"https://hub.example/members/{name}",
+        group=None,
+        place_name=None,
+        lat=None,
+        lon=None,
+        remote=False,
+        payments=[],
+        terms=PaymentTerms((), ()),
+        published=NOW,
+        confirmed=NOW,
+        expires_at=None,
     )
     return replace(made, **values)  # type: ignore[arg-type] # any field, by name
 

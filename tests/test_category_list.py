@@ -2,14 +2,13 @@
 
 import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from market import IMPLEMENTATIONS, add_groups, draft, found, publish
+from market import draft, found, publish
 from served import Served, served
 from sqlalchemy import Engine, select
 
@@ -24,20 +23,6 @@ from marketplace.gazetteer import fold
 from marketplace.index import Index, catch_up
 from marketplace.listings import Listing
 from marketplace.query import Query
-
-
-@pytest.fixture(params=sorted(IMPLEMENTATIONS))
-def index(request: pytest.FixtureRequest) -> Iterator[Index]:
-    made = IMPLEMENTATIONS[request.param](request)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def database(sqlite_engine: Engine) -> Engine:
-    add_groups(sqlite_engine)
-    return sqlite_engine
-
 
 BOOKS = "Bücher und Medien"
 BICYCLES = (

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from market import VIENNA, add_groups, draft, everything, found, names, publish, unpublish
+from market import VIENNA, draft, entry, everything, found, names, publish, unpublish
 from sqlalchemy import Engine
 
 from commons.errors import UnavailableError
@@ -15,14 +15,7 @@ from marketplace.drafts import ListingType
 from marketplace.embedded import EmbeddedIndex
 from marketplace.embedded.searching import answer, cells
 from marketplace.index import Change, Entry, catch_up, read_changes, read_on
-from marketplace.payment_terms import PaymentTerms
 from marketplace.query import Query
-
-
-@pytest.fixture
-def database(sqlite_engine: Engine) -> Engine:
-    add_groups(sqlite_engine)
-    return sqlite_engine
 
 
 def test_an_index_reads_on_where_it_stood(database: Engine, tmp_path: Path) -> None:
@@ -185,7 +178,7 @@ def test_freshness_tells_equal_listings_apart_however_old(tmp_path: Path) -> Non
     index = EmbeddedIndex(tmp_path / "index")
     index.apply(
         [
-            Change(f"d{days}", revision, made(f"d{days}", confirmed - timedelta(days=days)))
+            Change(f"d{days}", revision, bread(f"d{days}", confirmed - timedelta(days=days)))
             for revision, days in enumerate(ages_days, start=1)
         ],
         since=0,
@@ -197,29 +190,9 @@ def test_freshness_tells_equal_listings_apart_however_old(tmp_path: Path) -> Non
     index.close()
 
 
-def made(name: str, confirmed: datetime) -> Entry:
-    return Entry(
-        id=name,
-        type=ListingType.OFFER,
-        title="Bread",
-        text="",
-        language=None,
-        categories=[],
-        category_terms=[],
-        image=None,
-        url=f"https://hub.example/{name}",
-        author=f"https://hub.example/members/{name}",
-        group=None,
-        place_name=None,
-        lat=VIENNA[0],
-        lon=VIENNA[1],
-        remote=False,
-        payments=[],
-        terms=PaymentTerms((), ()),
-        published=confirmed,
-        confirmed=confirmed,
-        expires_at=None,
-    )
+def bread(name: str, confirmed: datetime) -> Entry:
+    lat, lon = VIENNA
+    return entry(name, title="Bread", lat=lat, lon=lon, published=confirmed, confirmed=confirmed)
 
 
 def test_facets_of_very_many_are_told_from_a_sample_and_said_to_be(
@@ -232,7 +205,7 @@ def test_facets_of_very_many_are_told_from_a_sample_and_said_to_be(
     index.fill(
         [
             [
-                Change(f"x{n}", n, replace(made(f"x{n}", now), type=kind_of(n, few), title=title))
+                Change(f"x{n}", n, replace(bread(f"x{n}", now), type=kind_of(n, few), title=title))
                 for n, title in enumerate(["Bread"] * few + ["Cake"] * many, start=1)
             ]
         ]

@@ -1,7 +1,6 @@
 """What every index of listings must do, asked of each of them."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -9,10 +8,8 @@ from random import Random
 import pytest
 from market import (
     HOURS,
-    IMPLEMENTATIONS,
     NOW,
     VIENNA,
-    add_groups,
     draft,
     found,
     names,
@@ -29,20 +26,6 @@ from marketplace.listings import Listing, visible
 from marketplace.meilisearch import MeilisearchIndex
 from marketplace.payment import Payment, PaymentMeans
 from marketplace.query import Query, Sort
-
-
-@pytest.fixture(params=sorted(IMPLEMENTATIONS))
-def index(request: pytest.FixtureRequest) -> Iterator[Index]:
-    made = IMPLEMENTATIONS[request.param](request)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def database(sqlite_engine: Engine) -> Engine:
-    add_groups(sqlite_engine)
-    return sqlite_engine
-
 
 WORDS = (
     draft("rad", "Fahrräder reparieren", "Ich richte Bremsen und Ketten.", language="de"),

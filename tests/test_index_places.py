@@ -1,6 +1,5 @@
 """What every index must find by place, asked of each of them."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
@@ -8,11 +7,10 @@ from random import Random
 import h3  # type: ignore[import-untyped] # it has no annotations
 import pytest
 from market import (
-    IMPLEMENTATIONS,
     NOW,
     VIENNA,
-    add_groups,
     draft,
+    entry,
     everything,
     found,
     names,
@@ -22,24 +20,10 @@ from sqlalchemy import Engine, select
 
 from commons.database import reading
 from marketplace.drafts import ListingType
-from marketplace.index import Change, Entry, Index, catch_up
+from marketplace.index import Change, Index, catch_up
 from marketplace.listings import Listing
-from marketplace.payment_terms import PaymentTerms
 from marketplace.places import distance_km
 from marketplace.query import WINDOW, Query, Sort
-
-
-@pytest.fixture(params=sorted(IMPLEMENTATIONS))
-def index(request: pytest.FixtureRequest) -> Iterator[Index]:
-    made = IMPLEMENTATIONS[request.param](request)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def database(sqlite_engine: Engine) -> Engine:
-    add_groups(sqlite_engine)
-    return sqlite_engine
 
 
 @pytest.mark.parametrize("sort", [Sort.RELEVANCE, Sort.DISTANCE, Sort.NEWEST])
@@ -144,8 +128,18 @@ def test_of_more_than_can_be_looked_at_the_nearest_are_found(index: Index) -> No
     }
     index.apply(
         [
-            Change(name, number, entry(name, *place, wanted=number % 7 == 0))
-            for number, (name, place) in enumerate(places.items(), start=1)
+            Change(
+                name,
+                number,
+                entry(
+                    name,
+                    title="Bread",
+                    type=ListingType.OFFER if number % 7 else ListingType.WANT,
+                    lat=lat,
+                    lon=lon,
+                ),
+            )
+            for number, (name, (lat, lon)) in enumerate(places.items(), start=1)
         ],
         since=0,
         revision=len(places),
@@ -163,26 +157,53 @@ def test_of_more_than_can_be_looked_at_the_nearest_are_found(index: Index) -> No
     assert len(wanted) == (len(places) + 6) // 7
 
 
-def entry(name: str, lat: float, lon: float, *, wanted: bool) -> Entry:
-    return Entry(
-        id=name,
-        type=ListingType.WANT if wanted else ListingType.OFFER,
-        title="Bread",
-        text="",
-        language=None,
-        categories=[],
-        category_terms=[],
-        image=None,
-        url=f"https://hub.example/{name}",
-        author=f"https://hub.example/members/{name}",
-        group=None,
-        place_name=None,
-        lat=lat,
-        lon=lon,
-        remote=False,
-        payments=[],
-        terms=PaymentTerms((), ()),
-        published=NOW,
-        confirmed=NOW,
-        expires_at=None,
+def test_what_lies_all_at_one_far_place_is_found_however_much_it_is(index: Index) -> None:
+    far = (round(VIENNA[0] + 0.36, 6), VIENNA[1])
+    index.apply(
+        [
+            Change(f"m{n}", n, replace(entry(f"m{n}"), lat=far[0], lon=far[1]))
+            for n in range(1, WINDOW + 502)
+        ],
+        since=0,
+        revision=WINDOW + 501,
     )
+    for sort in (Sort.DISTANCE, Sort.RELEVANCE, Sort.NEWEST):
+        query = Query(near=VIENNA, sort=sort, limit=100)
+        page = index.search(query)
+        assert len(page.hits) >= 3  # of one author a page by relevance has no more
+        assert page.total >= WINDOW
+        assert page.cursor
+        assert not page.total_is_exact
+
+
+def test_the_newest_near_a_place_are_the_newest_of_the_whole_circle(index: Index) -> None:
+    near, far = (0.01, 0.3)  # degrees from the middle
+    changes = [
+        Change(
+            f"m{n}",
+            n,
+            replace(
+                entry(f"m{n}"),
+                lat=round(VIENNA[0] + (far if n <= 50 else near), 6),
+                lon=VIENNA[1],
+                published=NOW - timedelta(days=0 if n <= 50 else 10),
+            ),
+        )
+        for n in range(1, WINDOW + 502)
+    ]
+    index.apply(changes, since=0, revision=len(changes))
+    hits = index.search(Query(near=VIENNA, sort=Sort.NEWEST, limit=50)).hits
+    assert {hit.id for hit in hits} == {f"m{n}" for n in range(1, 51)}
+    assert {hit.distance_km for hit in hits} == {33.0}
+
+
+@pytest.mark.parametrize("sort", [Sort.RELEVANCE, Sort.NEWEST])
+def test_pages_of_equal_listings_repeat_and_skip_none(index: Index, sort: Sort) -> None:
+    count = 2_500
+    index.apply(
+        [Change(f"m{n}", n, entry(f"m{n}")) for n in range(1, count + 1)],
+        since=0,
+        revision=count,
+    )
+    read = everything(index, Query(sort=sort, limit=100))
+    assert len(read) == len(set(read)) == count

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from market import add_groups, draft, publish, unpublish
 from meilisearch_server import recording
-from operating import run
+from operating import environment, run
 from sqlalchemy import Engine, create_engine, text
+from typer.testing import CliRunner
 
+from api.commands import app
 from commons.database import make_engine, transaction
 from commons.settings import Settings
 from marketplace.embedded import EmbeddedIndex
@@ -19,6 +21,7 @@ from marketplace.index import Index, catch_up
 from marketplace.indexes import open_index
 from marketplace.listings import by_uri
 from marketplace.postgresql.tables import NEXT_SCHEMA, SCHEMA, create_tables
+from marketplace.query import Query
 
 HOUR_SECONDS = 3600
 
@@ -79,6 +82,48 @@ def test_the_embedded_index_tells_how_far_it_is_while_it_is_written(
     assert "sound" in table
     assert str(settings.data_dir / "index") in table
     index.close()
+
+
+def test_a_missing_index_is_told_with_what_makes_one(database: Engine, settings: Settings) -> None:
+    publish(database, draft("a", "Bread"))
+    done = run(settings, "index", "status")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "there is no index yet; `localpay reindex` builds it" in done.stderr
+    assert run(settings, "reindex").exit_code == 0
+    assert run(settings, "index", "status").exit_code == 0
+
+
+def test_a_folder_that_is_deleted_while_it_is_open_is_filled_anew(
+    database: Engine, settings: Settings
+) -> None:
+    index = EmbeddedIndex(settings.data_dir / "index")
+    publish(database, draft("a", "Bread"))
+    catch_up(database, index)
+    shutil.rmtree(settings.data_dir / "index")
+    assert index.search(Query(q="bread")).total == 0
+    publish(database, draft("b", "Bread"))
+    assert catch_up(database, index) == 2
+    assert index.search(Query(q="bread")).total == 2
+    index.close()
+
+
+def test_a_narrow_terminal_shows_places_and_damage_whole(
+    database: Engine, settings: Settings
+) -> None:
+    index = EmbeddedIndex(settings.data_dir / "index")
+    publish(database, draft("a", "Bread"))
+    catch_up(database, index)
+    index.close()
+    (build,) = index.builds()
+    for file in Path(build.place).glob("*.store"):
+        file.unlink()  # not cut short: who has it open would be ended
+    (broken,) = index.builds()
+    assert broken.broken
+    narrow = CliRunner(env=environment(settings) | {"COLUMNS": "80"})
+    done = narrow.invoke(app, ["index", "status"])
+    assert done.exit_code == 1
+    assert f"in use: {build.place} is broken: {broken.broken}\n" in done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines()[:-1])
 
 
 def test_builds_that_lie_beside_are_told_after_the_one_in_use(
@@ -142,7 +187,8 @@ def test_the_postgresql_index_tells_how_far_it_is(
 def test_the_meilisearch_index_tells_how_far_it_is(database: Engine, settings: Settings) -> None:
     with recording() as recorder:
         settings = settings.model_copy(update={"index_url": recorder.url})
-        assert status(settings)["builds"] == []
+        none = run(settings, "index", "status", "--json")
+        assert (none.exit_code, json.loads(none.stdout)["builds"]) == (1, [])
         fall_behind(database, open_index(settings))
         recorder.sent()
         told = status(settings)

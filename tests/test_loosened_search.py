@@ -1,30 +1,15 @@
 """Where nothing has all the words of a question, what has most of them is found by each index."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from market import IMPLEMENTATIONS, VIENNA, add_groups, draft, everything, names, publish
+from market import VIENNA, draft, everything, names, publish
 from sqlalchemy import Engine
 
 from marketplace.drafts import ListingType
 from marketplace.index import Index, catch_up
 from marketplace.meilisearch import MeilisearchIndex
 from marketplace.query import Page, Query
-
-
-@pytest.fixture(params=sorted(IMPLEMENTATIONS))
-def index(request: pytest.FixtureRequest) -> Iterator[Index]:
-    made = IMPLEMENTATIONS[request.param](request)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def database(sqlite_engine: Engine) -> Engine:
-    add_groups(sqlite_engine)
-    return sqlite_engine
-
 
 LAT, LON = VIENNA
 WORLD = (
@@ -78,7 +63,7 @@ def test_most_of_the_words_are_found(
         pytest.skip("it leaves out words from the end only; its requests are tested")
     assert set(names(page)) == expected
     assert (page.total, page.total_is_exact) == (len(expected), True)
-    assert page.loosened
+    assert page.loosened == bool(expected)
 
 
 @pytest.mark.parametrize(

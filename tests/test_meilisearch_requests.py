@@ -2,18 +2,16 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import h3  # type: ignore[import-untyped] # it has no annotations
 import pytest
-from market import NOW, add_groups, draft, publish, unpublish
+from market import NOW, draft, entry, publish, unpublish
 from meilisearch_server import Recorder, Request, recording
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from commons.errors import ConflictError, UnavailableError
 from commons.settings import Settings
-from marketplace.drafts import ListingType
 from marketplace.embedded.ranking import ERA, RANKING
 from marketplace.index import Change, Entry, catch_up
 from marketplace.indexes import open_index
@@ -37,12 +35,6 @@ def index(recorder: Recorder) -> MeilisearchIndex:
     return MeilisearchIndex(f"{recorder.url}/", "secret", "listings")
 
 
-@pytest.fixture
-def database(sqlite_engine: Engine) -> Engine:
-    add_groups(sqlite_engine)
-    return sqlite_engine
-
-
 def test_the_settings_choose_the_server_and_its_key(settings: Settings, recorder: Recorder) -> None:
     index_key = SecretStr("secret")
     chosen = settings.model_copy(update={"index_url": recorder.url, "index_key": index_key})
@@ -54,33 +46,19 @@ def test_the_settings_choose_the_server_and_its_key(settings: Settings, recorder
     assert recorder.sent()[0].path == "/indexes/localpay-listings-revision/documents/fetch"
 
 
-def entry(name: str, **values: Any) -> Entry:  # noqa: ANN401 (any field of an entry)
-    members: dict[str, Any] = {
-        "type": ListingType.OFFER,
+def warm(name: str, **values: object) -> Entry:
+    members: dict[str, object] = {
         "title": "Bread",
         "text": "Fresh \ue000& warm",
-        "language": None,
-        "categories": [],
-        "category_terms": [],
-        "image": None,
-        "url": f"https://hub.example/{name}",
         "author": "https://hub.example/Ana",
-        "group": None,
-        "place_name": None,
-        "lat": None,
-        "lon": None,
-        "remote": False,
-        "payments": [],
-        "terms": PaymentTerms((), ()),
         "published": LONG_AGO,
         "confirmed": LONG_AGO,
-        "expires_at": None,
     }
-    return Entry(id=name, **members | values)
+    return entry(name, **members | values)
 
 
 def full_entry() -> Entry:
-    return entry(
+    return warm(
         "full",
         language="de",
         categories=["Food", "Brot"],
@@ -155,7 +133,7 @@ def test_the_first_changes_make_the_indexes_with_their_settings(
     changes = [
         Change("full", 1, full_entry()),
         Change("gone", 2, None),
-        Change("bare", 3, entry("bare")),
+        Change("bare", 3, warm("bare")),
     ]
     index.apply(changes, since=0, revision=3)
     [held, *making, current, documents, removing, reached] = recorder.sent()
@@ -195,8 +173,8 @@ def test_what_is_held_is_asked_of_the_second_index(
     index: MeilisearchIndex, recorder: Recorder
 ) -> None:
     assert (index.revision(), index.count(), index.outdated()) == (0, 0, False)
-    index.apply([Change("a", 1, entry("a"))], since=0, revision=1)
-    index.apply([Change("b", 2, entry("b")), Change("a", 4, None)], since=1, revision=4)
+    index.apply([Change("a", 1, warm("a"))], since=0, revision=1)
+    index.apply([Change("b", 2, warm("b")), Change("a", 4, None)], since=1, revision=4)
     recorder.sent()
     assert (index.revision(), index.count(), index.outdated()) == (4, 1, False)
     assert recorder.sent() == [HELD, Request("GET", "/indexes/listings/stats", None), HELD]
@@ -204,9 +182,9 @@ def test_what_is_held_is_asked_of_the_second_index(
 
 
 def test_many_documents_are_sent_in_parts(index: MeilisearchIndex, recorder: Recorder) -> None:
-    index.apply([Change("a", 1, entry("a"))], since=0, revision=1)
+    index.apply([Change("a", 1, warm("a"))], since=0, revision=1)
     recorder.sent()
-    changes = [Change(f"n{number}", number, entry(f"n{number}")) for number in range(2, 1203)]
+    changes = [Change(f"n{number}", number, warm(f"n{number}")) for number in range(2, 1203)]
     index.apply(changes, since=1, revision=1202)
     sent = [request for request in recorder.sent() if request.path == DOCUMENTS]
     assert [len(request.body) for request in sent] == [250, 250, 250, 250, 201]
@@ -216,13 +194,13 @@ def test_changes_that_do_not_follow_are_not_sent(
     index: MeilisearchIndex, recorder: Recorder
 ) -> None:
     with pytest.raises(ConflictError):
-        index.apply([Change("a", 2, entry("a"))], since=1, revision=2)
+        index.apply([Change("a", 2, warm("a"))], since=1, revision=2)
     assert recorder.sent() == [HELD]
 
 
 def test_a_task_is_waited_for_until_it_ends(index: MeilisearchIndex, recorder: Recorder) -> None:
     recorder.pending = 2
-    index.apply([Change("a", 1, entry("a"))], since=0, revision=1)
+    index.apply([Change("a", 1, warm("a"))], since=0, revision=1)
     looks = [each.path for each in recorder.requests if each.path.startswith("/tasks/")]
     assert looks == [f"/tasks/{uid}" for uid in (0, 0, 0, 1, 2, 3, 4, 5, 6, 7)]
 
@@ -230,10 +208,10 @@ def test_a_task_is_waited_for_until_it_ends(index: MeilisearchIndex, recorder: R
 def test_a_failed_task_is_told_and_the_revision_stays(
     index: MeilisearchIndex, recorder: Recorder
 ) -> None:
-    index.apply([Change("a", 1, entry("a"))], since=0, revision=1)
+    index.apply([Change("a", 1, warm("a"))], since=0, revision=1)
     error = {"message": "No space left on device", "code": "no_space_left_on_device"}
     recorder.failing["documentAdditionOrUpdate"] = error
-    again = [Change("b", 2, entry("b")), Change("a", 3, None)]
+    again = [Change("b", 2, warm("b")), Change("a", 3, None)]
     with pytest.raises(UnavailableError, match=r"documentAdditionOrUpdate.*No space left"):
         index.apply(again, since=1, revision=3)
     assert index.revision() == 1

@@ -70,8 +70,13 @@ def test_words_that_tell_no_place_are_searched_as_they_are(service: Served) -> N
     assert quoted["words"] is None
 
 
-def test_hours_alone_leave_a_way_to_what_the_group_can_pay(service: Served) -> None:
+def test_who_pays_in_hours_finds_what_hours_pay_through_clearing(service: Served) -> None:
     text = service.get("/", q="plumer near leeds", payer_group="leeds", pay="time").text
+    assert titles(text) == ["Plumber for taps and drains"]  # which is priced in BAR
+
+
+def test_another_means_beside_the_group_must_hold_too(service: Served) -> None:
+    text = service.get("/", q="plumer near leeds", payer_group="leeds", pay="barter").text
     assert titles(text) == []
     onward = service.get(address(text, "all that your group can pay")).text
     assert titles(onward) == ["Plumber for taps and drains"]

@@ -87,7 +87,9 @@ def assert_unkept(answer: httpx2.Response, status: int) -> None:
 def test_a_member_pays_in_the_own_group_and_where_it_clears(service: Served) -> None:
     assert payable(service) == BOTH
     assert payable(service, q="soup") == {"Soup"}
-    assert payable(service, type="want") == set()
+    assert payable(service, type="offer") == BOTH
+    refused = service.get("/listings", payer_group="leeds", type="want")
+    assert (refused.status_code, refused.json()["field"]) == (422, "payer_group")
     # Ghent's listing for money alone is there, but no transfer pays for it.
     assert "Cement" in {hit["title"] for hit in service.get("/listings").json()["hits"]}
 

@@ -5,15 +5,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
-from typing import Any
 
 import h3  # type: ignore[import-untyped] # it has no annotations
 import pytest
 from conftest import disposed
-from market import NOW, VIENNA, add_groups, draft, everything, found, names, publish
+from market import NOW, VIENNA, draft, entry, everything, found, names, publish
 from sqlalchemy import Engine, create_engine, event, select, text
 
-from marketplace.drafts import ListingType
 from marketplace.index import Change, Entry, catch_up
 from marketplace.payable import How, Payee
 from marketplace.payment_terms import PaymentTerms
@@ -36,37 +34,6 @@ def inside(postgresql_index_url: str) -> Iterator[Engine]:
     """Engine of the index's database, to look into its tables."""
     with disposed(create_engine(postgresql_index_url)) as engine:
         yield engine
-
-
-@pytest.fixture
-def database(sqlite_engine: Engine) -> Engine:
-    add_groups(sqlite_engine)
-    return sqlite_engine
-
-
-def entry(name: str, **values: Any) -> Entry:  # noqa: ANN401 (any field of an entry)
-    members: dict[str, Any] = {
-        "type": ListingType.OFFER,
-        "title": "Something",
-        "text": "",
-        "language": None,
-        "categories": [],
-        "category_terms": [],
-        "image": None,
-        "url": f"https://hub.example/{name}",
-        "author": f"https://hub.example/members/{name}",
-        "group": None,
-        "place_name": None,
-        "lat": None,
-        "lon": None,
-        "remote": False,
-        "payments": [],
-        "terms": PaymentTerms((), ()),
-        "published": NOW,
-        "confirmed": NOW,
-        "expires_at": None,
-    }
-    return Entry(id=name, **members | values)
 
 
 def put(index: PostgresqlIndex, *entries: Entry) -> None:

@@ -225,7 +225,7 @@ PIECES = st.sampled_from(
     st.sampled_from([None, RIVERS, BANK, DOLLARS]),
     st.sampled_from([None, "1", "2.50"]),
 )
-def test_any_text_is_read_or_not_and_what_is_read_can_be_kept(
+def test_no_text_fails_and_what_is_read_out_of_one_can_be_kept(
     text: str, own: KnownCurrency | None, amount: str | None
 ) -> None:
     for payment in read_price(text, own, amount):

@@ -11,7 +11,7 @@ from pages_world import HOSTILE, Outline, address, admitted, open_pages, page, q
 from served import Served
 from sqlalchemy import Engine, select
 
-from api.search_form import MOST_OF_A_SELECT
+from api.search_form import MOST_OF_A_SELECT, read_form
 from commons.database import transaction
 from commons.groups import Group
 from commons.settings import Settings
@@ -38,6 +38,16 @@ def test_a_place_may_stand_among_the_words(service: Served) -> None:
     assert titles(page(service, "/", q="bicycle near leeds")) == []
     assert "within 8 km" in page(service, "/", q="bicycle within 8 km of wien")
     assert "within 5 km" in page(service, "/", q="bicycle within 8 km of wien", radius_km="5")
+
+
+def test_in_a_box_no_place_is_read_and_no_distance_is_kept(service: Served) -> None:
+    filled = [("q", "bread near leeds"), ("bbox", "16,48,17,49"), ("radius_km", "10")]
+    asked = read_form(filled, [])
+    assert asked.trouble is None
+    assert asked.query is not None
+    assert (asked.query.near, asked.query.radius_km) == (None, None)
+    text = page(service, "/", q="bicycle", bbox="16,48,17,49", radius_km="10")
+    assert titles(text) == ["Bicycle repair"]
 
 
 def test_what_was_typed_can_be_searched_word_by_word(service: Served) -> None:
@@ -160,8 +170,8 @@ def test_many_groups_are_typed_rather_than_chosen(service: Served) -> None:
         ({"sort": "distance"}, "sort", "The order: distance needs near"),
         ({"near": "1,2", "radius_km": "0"}, "radius_km", "The distance must be between"),
         ({"pay": "shells and beads"}, "pay", "The means of payment must be"),
-        ({"payer_group": "nobody"}, "payer_group", "Your group must be"),
-        ({"payer_group": "No Body"}, "payer_group", "Your group must be"),
+        ({"payer_group": "nobody"}, "payer_group", "No group is called so."),
+        ({"payer_group": "No Body"}, "payer_group", "No group is called so."),
         ({"type": "gift"}, "type", "Offers or wants must be one of"),
         ({"q": "x" * 401}, "q", "The words must have at most"),
     ],

@@ -1,32 +1,18 @@
 """What is written without spaces is found by its parts, in every index."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from market import IMPLEMENTATIONS, add_groups, draft, found, publish
+from market import draft, found, publish
 from sqlalchemy import Engine
 
 from marketplace.embedded import EmbeddedIndex
 from marketplace.index import Index, catch_up
 from marketplace.query import Query
 from marketplace.words import SEAM, Words, read_words, separated, words_in
-
-
-@pytest.fixture(params=sorted(IMPLEMENTATIONS))
-def index(request: pytest.FixtureRequest) -> Iterator[Index]:
-    made = IMPLEMENTATIONS[request.param](request)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def database(sqlite_engine: Engine) -> Engine:
-    add_groups(sqlite_engine)
-    return sqlite_engine
 
 
 @pytest.mark.parametrize(

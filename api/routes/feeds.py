@@ -12,9 +12,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from api.caching import Cacheable, etag_of, holds, not_modified
-from api.routes.listings import HIT_EXAMPLE, PARAMETERS
-from api.searching import search
+from api.routes.listings import HIT_EXAMPLE, with_defaults
+from api.searching import in_turn, search
 from api.services import Services, Shared
+from marketplace.gazetteer import Choice
 from marketplace.query import Hit, Page, read_query
 
 router = APIRouter(tags=["Marketplace"], route_class=Cacheable)
@@ -74,6 +75,9 @@ class FeatureCollection(BaseModel):
     features: list[Feature]
     total: int
     total_is_exact: bool
+    place: Choice | None = None
+    words: str | None = None
+    loosened: bool = False
     cursor: str | None
 
 
@@ -106,11 +110,11 @@ GEOJSON_EXAMPLE: Final[dict[str, Any]] = {
             "content": {RSS: {"example": RSS_EXAMPLE}},
         }
     },
-    openapi_extra={"parameters": PARAMETERS},
+    openapi_extra={"parameters": with_defaults(RSS_DEFAULTS)},
 )
-def rss_feed(request: Request, services: Shared) -> Response:
+async def rss_feed(request: Request, services: Shared) -> Response:
     """Give the hits of a search to a feed reader, the newest 50 first unless told otherwise."""
-    return _feed(request, services, RSS, RSS_DEFAULTS, _rss)
+    return await _feed(request, services, RSS, RSS_DEFAULTS, _rss)
 
 
 @router.get(
@@ -124,32 +128,35 @@ def rss_feed(request: Request, services: Shared) -> Response:
             "content": {GEOJSON: {"example": GEOJSON_EXAMPLE}},
         }
     },
-    openapi_extra={"parameters": PARAMETERS},
+    openapi_extra={"parameters": with_defaults(GEOJSON_DEFAULTS)},
 )
-def geojson_feed(request: Request, services: Shared) -> Response:
+async def geojson_feed(request: Request, services: Shared) -> Response:
     """Give the hits of a search to a map, 100 on a page unless told otherwise.
 
     Positions are blurred; a listing without a place has no geometry.
     """
-    return _feed(request, services, GEOJSON, GEOJSON_DEFAULTS, _geojson)
+    return await _feed(request, services, GEOJSON, GEOJSON_DEFAULTS, _geojson)
 
 
-def _feed(
+async def _feed(
     request: Request,
     services: Services,
     media_type: str,
     defaults: dict[str, str],
     write: Callable[[Page, Request, str], bytes],
 ) -> Response:
-    asked = request.query_params.multi_items()
-    told = {name for name, _ in asked}
-    extra = [(name, value) for name, value in defaults.items() if name not in told]
-    query = read_query([*asked, *extra])
-    etag = etag_of(request, services.index.revision())
-    if holds(request, etag):
-        return not_modified(etag)
-    body = write(search(services, query), request, services.settings.base_url)
-    return Response(body, media_type=media_type, headers={"ETag": etag})
+    def answer() -> Response:
+        asked = request.query_params.multi_items()
+        told = {name for name, _ in asked}
+        extra = [(name, value) for name, value in defaults.items() if name not in told]
+        query = read_query([*asked, *extra])
+        etag = etag_of(request, services.index.revision())
+        if holds(request, etag):
+            return not_modified(etag)
+        body = write(search(services, query), request, services.settings.base_url)
+        return Response(body, media_type=media_type, headers={"ETag": etag})
+
+    return await in_turn(services, answer)
 
 
 def _rss(page: Page, request: Request, base_url: str) -> bytes:
@@ -199,6 +206,9 @@ def _geojson(page: Page, _request: Request, _base_url: str) -> bytes:
         "total": page.total,
         "total_is_exact": page.total_is_exact,
         "cursor": page.cursor,
+        "place": page.place,
+        "words": page.words,
+        "loosened": page.loosened,
     }
     return orjson.dumps(collection, option=orjson.OPT_UTC_Z)
 

@@ -1,6 +1,5 @@
 """Search for listings, and one listing with its sources and why it is here."""
 
-import asyncio
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -9,7 +8,7 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel
 
 from api.caching import Cacheable, etag_of, holds, not_modified
-from api.searching import search
+from api.searching import in_turn, search
 from api.services import Reading, Shared
 from commons.errors import NotFoundError
 from marketplace import listings
@@ -53,6 +52,7 @@ PAGE_EXAMPLE: Final[dict[str, Any]] = {
     "hits": [HIT_EXAMPLE],
     "total": 1,
     "total_is_exact": True,
+    "facets_are_exact": True,
     "facets": {"type": {"offer": 1}, "pay": {"time": 1, "national": 1}},
     "cursor": None,
     "took_ms": 0.7,
@@ -202,6 +202,16 @@ PARAMETERS: Final = [
 ]
 
 
+def with_defaults(defaults: dict[str, str]) -> list[dict[str, Any]]:
+    """Return the parameters of a search where some stand for others than usual."""
+    return [
+        {**one, "schema": {**one["schema"], "default": defaults[one["name"]]}}
+        if one["name"] in defaults
+        else one
+        for one in PARAMETERS
+    ]
+
+
 @router.get(
     "/listings",
     summary="Search for offers and wants",
@@ -231,7 +241,7 @@ async def search_listings(request: Request, services: Shared) -> Response:
         body = orjson.dumps(search(services, query), option=orjson.OPT_UTC_Z)
         return Response(body, media_type="application/json", headers={"ETag": etag})
 
-    return await asyncio.get_running_loop().run_in_executor(services.searchers, answer)
+    return await in_turn(services, answer)
 
 
 @router.get(

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from api.caching import Cacheable, etag_of, holds, not_modified
 from api.routes.listings import HIT_EXAMPLE, PARAMETERS
-from api.searching import resolved, search
+from api.searching import in_turn, resolved, search
 from api.services import Services, Shared
 from commons.errors import InvalidError
 from marketplace.index import Index
@@ -49,6 +49,7 @@ class MapView:
     listings: list[Hit]
     total: int
     total_is_exact: bool
+    loosened: bool
 
 
 EXAMPLE: Final[dict[str, Any]] = {
@@ -57,6 +58,7 @@ EXAMPLE: Final[dict[str, Any]] = {
     "listings": [{**HIT_EXAMPLE, "why": None}],
     "total": 1,
     "total_is_exact": True,
+    "loosened": False,
 }
 ZOOM: Final = {
     "name": "zoom",
@@ -90,18 +92,22 @@ ZOOM: Final = {
         ]
     },
 )
-def show_map(request: Request, services: Shared) -> Response:
+async def show_map(request: Request, services: Shared) -> Response:
     """Show what a search finds in a box: up to 100 listings singly, more as counts by H3 cell.
 
     Takes the filters of a search. Cells are as large as the zoom asks, and larger where a box
     would hold more than 3,000 of them. Counts are of the listings within the box.
     """
-    query, box, zoom = _read(request)
-    etag = etag_of(request, services.index.revision())
-    if holds(request, etag):
-        return not_modified(etag)
-    body = orjson.dumps(_view(services, query, box, zoom), option=orjson.OPT_UTC_Z)
-    return Response(body, media_type="application/json", headers={"ETag": etag})
+
+    def answer() -> Response:
+        query, box, zoom = _read(request)
+        etag = etag_of(request, services.index.revision())
+        if holds(request, etag):
+            return not_modified(etag)
+        body = orjson.dumps(_view(services, query, box, zoom), option=orjson.OPT_UTC_Z)
+        return Response(body, media_type="application/json", headers={"ETag": etag})
+
+    return await in_turn(services, answer)
 
 
 def _read(request: Request) -> tuple[Query, Box, int]:
@@ -124,13 +130,13 @@ def _view(services: Services, query: Query, box: Box, zoom: int) -> MapView:
     query = resolved(services, query)
     page = search(services, query)
     if page.total_is_exact and page.total <= MOST_HITS:
-        return MapView(None, [], page.hits, page.total, page.total_is_exact)
+        return MapView(None, [], page.hits, page.total, page.total_is_exact, page.loosened)
     resolution = resolution_of(zoom, box)
     cells = []
     for cell, count in _counts(services.index, query, resolution).most_common():
         lat, lon = h3.cell_to_latlng(cell)
         cells.append(MapCell(cell, round(lat, 6), round(lon, 6), count))
-    return MapView(resolution, cells, [], page.total, page.total_is_exact)
+    return MapView(resolution, cells, [], page.total, page.total_is_exact, page.loosened)
 
 
 def _counts(index: Index, query: Query, resolution: int) -> Counter[str]:

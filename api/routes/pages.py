@@ -1,10 +1,11 @@
 """The pages for people: search, one listing, the groups; made on the server, without scripts."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -30,9 +31,18 @@ from api.services import Reading, Shared
 from commons.errors import InvalidError, NotFoundError, UnavailableError
 from commons.groups import Currency
 from marketplace import listings
+from marketplace.consent import ConsentBasis
+from marketplace.currencies import unit_of
 from marketplace.gazetteer import gazetteer
 from marketplace.payment import PaymentMeans
 from marketplace.query import Page
+
+_ALLOWED_BY: Final = {
+    ConsentBasis.OBJECT_SEARCHABLE: "Its author, who lets anybody find this listing",
+    ConsentBasis.ACTOR_SEARCHABLE: "Its author, who lets anybody find what they publish",
+    ConsentBasis.ACTOR_INDEXABLE: "Its author, who lets search services hold what they publish",
+    ConsentBasis.HUB: "The author's group, for what its members publish to everybody",
+}
 
 router = APIRouter(include_in_schema=False, route_class=Cacheable)
 
@@ -49,14 +59,14 @@ def search_page(request: Request, services: Shared, session: Reading) -> Respons
         except InvalidError as error:
             asked.refuse(error)
         except UnavailableError as error:
-            down = error.detail
+            down = f"Searching is not possible right now: {error.detail}."
     by_id = {group.id: group for group in groups}
     context = {
         "asked": asked,
         "page": page,
         "down": down,
         "groups": by_id,
-        "currencies": _currencies(session),
+        "currencies": currency_codes(session),
         "means": means_of(asked, page),
         "distances": DISTANCES_KM,
         "few_groups": len(groups) <= MOST_OF_A_SELECT,
@@ -68,19 +78,22 @@ def search_page(request: Request, services: Shared, session: Reading) -> Respons
 
 
 @router.get("/l/{listing_id}")
-def listing_page(listing_id: str, session: Reading) -> Response:
-    """Show one listing."""
+def listing_page(listing_id: str, request: Request, session: Reading) -> Response:
+    """Show one listing; the address may hold the question that led to it."""
     listing = listings.by_id(session, listing_id)
     if listing is None:
         message = "This listing is not here, or not any more."
         return _render("message.html", {"title": "Not found", "message": message}, 404)
+    question = urlencode(request.query_params.multi_items())
     context = {
         "listing": listing,
         "body": Markup(listing.body),  # noqa: S704 (sanitised before it was stored)
         "why": why(listing),
+        "allowed_by": _ALLOWED_BY[ConsentBasis(why(listing).basis)],
+        "back": f"/?{question}" if question else "/",
         "origin": listing.url or listing.uri,
         "groups": {group.id: group for group in admitted(session)},
-        "currencies": _currencies(session),
+        "currencies": currency_codes(session),
     }
     return _render("listing.html", context)
 
@@ -102,23 +115,38 @@ def problem_page(name: str) -> Response:
 
 
 def payment_words(payment: Mapping[str, Any], currencies: Mapping[str, str]) -> str:
-    """Return a means of payment as it is read: "12.50 EUR", "2 h", "Barter"."""
-    unit, amount = payment.get("currency", ""), payment.get("amount")
+    """Return a means of payment as it is read: "12.50 EUR", "2 h", "Barter: jam", "3 €/kg".
+
+    What was told in words stands alone: the amount is in it, but where no unit was understood.
+    """
+    unit, amount, text = (payment.get(name, "") for name in ("currency", "amount", "text"))
     means = PaymentMeans(payment["means"])
-    word = currencies.get(unit) or (unit if means is PaymentMeans.NATIONAL else "")
+    if text and means in {PaymentMeans.BARTER, PaymentMeans.GIFT}:
+        return f"{MEANS_WORDS[means]}: {text}"
+    if text:
+        apart = means is PaymentMeans.UNSPECIFIED and amount not in text
+        return f"{amount} {text}" if apart else text
+    known = unit_of(unit)
+    word = currencies.get(unit) or (known.code if known else "")
     if not word:
         word = "h" if means is PaymentMeans.TIME and amount else MEANS_WORDS[means]
-    return " ".join(part for part in (amount, word, payment.get("text")) if part)
+    return f"{amount} {word}".lstrip()
+
+
+def is_gift(payments: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether something is given for nothing alone."""
+    return {payment["means"] for payment in payments} == {PaymentMeans.GIFT}
+
+
+def currency_codes(session: Session) -> dict[str, str]:
+    """Return the codes of the groups' currencies by their URIs."""
+    rows = session.execute(select(Currency.uri, Currency.code))
+    return {row.uri: row.code for row in rows}
 
 
 def _most_of_an_author(page: Page) -> int:
     """Return how many hits on a page are of the author who has the most."""
     return max(Counter(hit.author for hit in page.hits).values(), default=0)
-
-
-def _currencies(session: Session) -> dict[str, str]:
-    rows = session.execute(select(Currency.uri, Currency.code))
-    return {row.uri: row.code for row in rows}
 
 
 @cache
@@ -132,6 +160,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.globals["payment_words"] = payment_words
+    templates.globals["is_gift"] = is_gift
     templates.globals["address_of"] = gazetteer().address
     templates.filters["marked"] = Markup  # of excerpts, which are escaped before they are marked
     return templates

@@ -6,13 +6,11 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from api.caching import Cacheable
+from api.routes.groups import admitted
 from api.services import Reading, Shared
 from commons.errors import InvalidError
-from commons.groups import Group, Hub, HubState
 from marketplace.gazetteer import gazetteer
 from marketplace.places import distance_km
 from marketplace.query import Place, Query
@@ -84,7 +82,7 @@ def suggest(request: Request, services: Shared, session: Reading) -> SuggestionL
     """
     text = _text_of(request)
     found = services.index.suggest(text, MOST)
-    groups = _groups(session)
+    groups = admitted(session)
     of_groups = [
         Place(group.place_name, group.lat, group.lon)
         for group in groups
@@ -116,16 +114,6 @@ def _text_of(request: Request) -> str:
     if len(asked) != 1:
         raise InvalidError("q", "must be given once")
     return Query(q=asked[0][1]).q
-
-
-def _groups(session: Session) -> list[Group]:
-    admitted = (
-        select(Group)
-        .join(Hub, Hub.group_id == Group.id)
-        .where(Hub.state == HubState.ADMITTED)
-        .order_by(Group.name, Group.id)
-    )
-    return list(session.scalars(admitted))
 
 
 def _different(places: list[Place]) -> list[Place]:

@@ -233,20 +233,22 @@ class EmbeddedIndex:
             return self._looked
 
     def _current(self) -> Generation | None:
-        name = self._current_name()
-        if name is None:
-            return None
-        if not name.startswith(_PREFIX):
-            msg = "the index is being rebuilt for this version"
-            raise UnavailableError(msg)
-        if self._looked.name == name and self._looked.flaw and self._look(name).flaw:
-            raise UnavailableError(_DAMAGED)
+        before: Generation | None = None
         with self._opening:
+            name = self._current_name()  # in here, or a search would go back to the one before
+            if name is None:
+                return None
+            if not name.startswith(_PREFIX):
+                msg = "the index is being rebuilt for this version"
+                raise UnavailableError(msg)
+            if self._looked.name == name and self._looked.flaw and self._look(name).flaw:
+                raise UnavailableError(_DAMAGED)
             if self._generation is None or self._generation.path.name != name:
-                if self._generation is not None:
-                    self._generation.close()
-                self._generation = Generation(self._folder / name)
-            return self._generation
+                before, self._generation = self._generation, Generation(self._folder / name)
+            current = self._generation
+        if before is not None:
+            before.close()  # out here, since it waits for merges
+        return current
 
     @contextmanager
     def _made(self) -> Iterator[Generation]:
@@ -277,9 +279,9 @@ class EmbeddedIndex:
             msg = f"the index cannot be written: {error.strerror}"
             raise UnavailableError(msg) from error
         with self._opening:
-            if self._generation is not None:
-                self._generation.close()
-            self._generation = generation
+            before, self._generation = self._generation, generation
+        if before is not None:
+            before.close()
 
     def _remove_all_but(self, kept: set[str | None]) -> None:
         # The one just left stays until the next rebuild: others may be opening it.

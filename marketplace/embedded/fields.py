@@ -3,7 +3,7 @@
 import hashlib
 import re
 from datetime import datetime
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 import orjson
 import tantivy
 
+from commons.remembering import remembered
 from marketplace.index import Entry
 from marketplace.places import Floats, cells_of
 from marketplace.words import separated
@@ -67,7 +68,8 @@ _WITH_STOP_WORDS: Final = (
 )
 _LONG_WORD: Final = re.compile(r"[^\W\d_]{8,}")
 _LONGEST_WORD: Final = 100
-_MOST_TOLD: Final = 120.0
+_LONGEST_REMEMBERED: Final = 40
+_MOST_WEIGHT: Final = 120.0
 _MICRO: Final = 1_000_000
 _LON_BITS: Final = 30  # for 360 million millionths of a degree
 
@@ -116,13 +118,13 @@ def _without_stop_words(language: str) -> tantivy.TextAnalyzer:
     return builder.filter(tantivy.Filter.stopword(STEMMERS[language])).build()
 
 
-@lru_cache(maxsize=10_000)
+@remembered(10_000, _LONGEST_REMEMBERED)
 def says_little(word: str) -> bool:
     """Tell whether a word is one that most texts of some language hold, as `of` or `des`."""
     return any(not _without_stop_words(name).analyze(word) for name in _WITH_STOP_WORDS)
 
 
-@lru_cache(maxsize=100_000)
+@remembered(50_000, _LONGEST_REMEMBERED)
 def analysed(word: str, name: str) -> str:
     """Return one word as an analyser leaves it; "" where it leaves nothing."""
     return "".join(analyser(name).analyze(word)[:1])
@@ -183,18 +185,18 @@ def document_of(entry: Entry, revision: int, weight: float) -> tantivy.Document:
     if entry.terms.price is not None:
         document.add_float("price", entry.terms.price)
     document.add_float("weight", weight)
-    document.add_float("prior", 2.0 ** float(told(np.array(weight))) - 2.0)
+    document.add_float("prior", 2.0 ** float(bounded(np.array(weight))) - 2.0)
     document.add_bytes("hit", orjson.dumps(_hit(entry)))
     return document
 
 
-def told(weights: Floats) -> Floats:
-    """Return by what tantivy multiplies scores, told to weigh by `prior`: log2(2 + it), 1 or more.
+def bounded(weights: Floats) -> Floats:
+    """Return by what tantivy multiplies scores where it weighs by `prior`: log2(2 + prior).
 
-    It reckons in 32 bits, so that the weight itself, of which this is the middle, is used after.
+    That is never below 1, and reckoned in 32 bits; the order goes by the whole weight.
     """
-    middle: Floats = np.clip(weights, 1.0, _MOST_TOLD)
-    return middle
+    within: Floats = np.clip(weights, 1.0, _MOST_WEIGHT)
+    return within
 
 
 def seconds(moment: datetime) -> int:

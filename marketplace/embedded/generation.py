@@ -72,9 +72,10 @@ class Generation:
             msg = f"the index is at revision {held}, not {since}"
             raise ConflictError(msg)
         searcher = self.snapshot().searcher
-        documents = [_document(change) for change in changes]
+        latest = {change.id: change for change in changes}.values()
+        documents = [_document(change) for change in latest]
         with self._writing():
-            for change, document in zip(changes, documents, strict=True):
+            for change, document in zip(latest, documents, strict=True):
                 if searcher.doc_freq("id", change.id):  # to delete costs as much as to add
                     writer.delete_documents_by_term("id", change.id)
                 if document is not None:

@@ -10,7 +10,6 @@ from marketplace.embedded.fields import LISTING, seconds
 from marketplace.embedded.snapshot import Snapshot
 from marketplace.embedded.wording import Asked, Clauses, Wording, any_of
 from marketplace.payable import Payee
-from marketplace.payment import read_pay
 from marketplace.places import circle_cells
 from marketplace.query import Query
 from marketplace.words import read_words
@@ -49,6 +48,11 @@ class Matcher:
             clauses.append((Occur.MustNot, self._one_of("spot", spots)))
         return self._living(clauses, now)
 
+    def among(self, query: tantivy.Query, ids: list[str]) -> tantivy.Query:
+        """Return the same query, scored alike, of some listings alone."""
+        these = tantivy.Query.const_score_query(self._one_of("id", ids), 0.0)
+        return tantivy.Query.boolean_query([(Occur.Must, query), (Occur.Must, these)])
+
     def sampled(self, counting: tantivy.Query) -> tantivy.Query:
         """Return what matches one of SAMPLES parts of the same listings."""
         return tantivy.Query.boolean_query(
@@ -81,8 +85,8 @@ class Matcher:
             filters.append(self._term("type", str(query.type)))
         if query.remote is not None:
             filters.append(self._term("remote", str(query.remote).lower()))
-        if query.pay:
-            filters.append(self._pay(query.pay))
+        if query.pay_terms:
+            filters.append(self._pay(query.pay_terms))
         if query.payees is not None:
             filters += [self._term("settles", "true"), self._payable(query.payees)]
         if query.since is not None:
@@ -101,8 +105,7 @@ class Matcher:
             filters.append(self._box(*query.bbox))
         return filters or [self._term("kind", LISTING)]
 
-    def _pay(self, values: Iterable[str]) -> tantivy.Query:
-        terms = [read_pay(value) for value in values]
+    def _pay(self, terms: list[str]) -> tantivy.Query:
         currencies = [t.removeprefix("currency:") for t in terms if t.startswith("currency:")]
         means = [term for term in terms if not term.startswith("currency:")]
         return any_of(

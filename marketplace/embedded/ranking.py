@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from marketplace.index import Entry
+from marketplace.query import Hit, Score
 
 Floats = npt.NDArray[np.float64]
 Order = npt.NDArray[np.intp]
@@ -99,25 +100,53 @@ def page_of(
     """Return (the positions on page number `page`, whether more follow).
 
     At most `most` of an author are on each page; what is too much on one comes first on the
-    next, so nothing is lost.
+    next, so nothing is lost. Each goes to the first page that has room for it, in one pass.
     """
-    rest = order.tolist()
+    last: dict[int, tuple[int, int]] = {}  # by author: the page where the last one went, how many
+    taken: dict[int, int] = {}
+    later: dict[int, int] = {}  # from a full page to one that may have room
     chosen: list[int] = []
-    for _ in range(page + 1):
-        chosen, rest = _take(rest, authors, limit, most)
-    return chosen, bool(rest)
-
-
-def _take(
-    order: list[int], authors: list[int], limit: int, most: int
-) -> tuple[list[int], list[int]]:
-    chosen: list[int] = []
-    deferred: list[int] = []
-    seen: dict[int, int] = {}
-    for place, position in enumerate(order):
-        if len(chosen) == limit:
-            return chosen, deferred + order[place:]
+    more = False
+    for position in order.tolist():
+        if more and len(chosen) == limit:
+            break
         author = authors[position]
-        seen[author] = seen.get(author, 0) + 1
-        (chosen if seen[author] <= most else deferred).append(position)
-    return chosen, deferred
+        at, of_author = last.get(author, (0, 0))
+        if of_author == most:
+            at, of_author = at + 1, 0
+        if (room := _with_room(at, later)) != at:
+            at, of_author = room, 0
+        last[author] = at, of_author + 1
+        taken[at] = taken.get(at, 0) + 1
+        if taken[at] == limit:
+            later[at] = at + 1
+        if at == page:
+            chosen.append(position)
+        more = more or at > page
+    return chosen, more
+
+
+def _with_room(page: int, later: dict[int, int]) -> int:
+    """Return the first page from one on that is not full; shortens the way there."""
+    at = page
+    while at in later:
+        at = later[at]
+    while page in later:
+        later[page], page = at, later[page]
+    return at
+
+
+def score_of(hit: Hit, bm25: float, distance_km: float | None, now: float) -> Score:
+    """Return what each part gave a hit, reckoned as for the order of the hits."""
+    fresh = float(freshness(np.array([hit.confirmed.timestamp()]), now)[0])
+    near = None if distance_km is None else float(nearness(np.array([distance_km]))[0])
+    image, price = image_bonus(hit.image), price_bonus(hit.payments)
+    return Score(
+        bm25=bm25,
+        distance=near,
+        freshness=fresh,
+        image=image,
+        price=price,
+        total=bm25 * (1.0 if near is None else near) * fresh * image * price,
+        weights=asdict(RANKING),
+    )

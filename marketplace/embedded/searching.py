@@ -1,6 +1,6 @@
 """One search in the embedded index: candidates, the exact circle, the order, one page."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,29 +11,21 @@ import tantivy
 
 from marketplace.drafts import ListingType
 from marketplace.embedded.counting import Facets, facets_among, facets_of
-from marketplace.embedded.fields import SAMPLES, places_of, told
+from marketplace.embedded.fields import SAMPLES, bounded, places_of
 from marketplace.embedded.marking import excerpt
 from marketplace.embedded.matching import Matcher
-from marketplace.embedded.ranking import (
-    RANKING,
-    freshness,
-    image_bonus,
-    nearness,
-    order_by,
-    page_of,
-    price_bonus,
-)
+from marketplace.embedded.ranking import RANKING, nearness, order_by, page_of, score_of
 from marketplace.embedded.snapshot import Snapshot
 from marketplace.embedded.wording import Asked
 from marketplace.places import haversine_km, rounded_km
-from marketplace.query import FACETS_COUNTED, WINDOW, Hit, Page, Query, Score, Sort
+from marketplace.query import FACETS_COUNTED, WINDOW, Hit, Page, Query, Sort
 from marketplace.words import read_words
 
 Floats = npt.NDArray[np.float64]
 _FEW: Final = 100
 _MOST_CELLS: Final = 10_000
-_NARROWEST_KM: Final = 0.1
-_ONLY_INDEXED: Final = ("text", "pay", "category_terms")
+_MOST_LOOKS: Final = 10
+_NOT_SHOWN: Final = ("text", "pay", "category_terms")
 
 
 @dataclass(frozen=True)
@@ -51,14 +43,30 @@ class _Found:
             None if self.distances_km is None else self.distances_km[keep],
         )
 
+    def joined(self, farther: "_Found", from_km: float) -> "_Found":
+        """Return these and what another has beyond a distance."""
+        if self.distances_km is None or farther.distances_km is None:
+            return self
+        beyond = farther.distances_km > from_km
+        more = farther.kept(beyond)
+        return _Found(
+            self.addresses + more.addresses,
+            np.concatenate([self.scores, more.scores]),
+            np.concatenate([self.distances_km, farther.distances_km[beyond]]),
+        )
+
 
 @dataclass(frozen=True)
 class _Counted:
-    """How many there are, whether that is exact, and at which spots near the circle are others."""
+    """How many there are, whether that is exact, and at which spots near the circle are others.
+
+    `matched` are those of the query, in which others near the circle are.
+    """
 
     total: int
     exact: bool
     outside: list[int]
+    matched: int
 
 
 def answer(snapshot: Snapshot, query: Query, now: float) -> Page:
@@ -96,8 +104,7 @@ class Search:
     def _whole(self, radius_km: float) -> tuple[tantivy.Query, Asked]:
         return self._matcher.scoring(self._query, radius_km, self._now, loose=self._loose)
 
-    def _counting(self, counted: _Counted) -> tantivy.Query:
-        outside = counted.outside
+    def _counting(self, outside: list[int]) -> tantivy.Query:
         return self._matcher.counting(self._query, outside, self._now, loose=self._loose)
 
     def page(self) -> Page:
@@ -108,12 +115,13 @@ class Search:
         else:
             found, counted = self._around(query.near)
             chosen, more = self._chosen(found)
+        hits = [self._hit(found, position) for position in chosen]
         return Page(
-            hits=[self._hit(found, position) for position in chosen],
+            hits=self._explained(hits, found, chosen) if query.explain else hits,
             total=counted.total,
             total_is_exact=counted.exact,
             facets=self._facets(found, counted),
-            facets_are_exact=counted.total <= FACETS_COUNTED,
+            facets_are_exact=counted.exact and counted.total <= FACETS_COUNTED,
             cursor=query.cursor_to(query.page + 1) if more else None,
             took_ms=0.0,
             loosened=self._loose,
@@ -128,16 +136,16 @@ class Search:
     def cells(self, resolution: int) -> dict[str, int]:
         """Return how many of all that is found lie in each H3 cell, the 10,000 fullest at most."""
         near = self._query.near
-        counted = _Counted(0, exact=True, outside=[]) if near is None else self._around(near)[1]
+        outside = [] if near is None else self._around(near)[1].outside
         named = f"8{resolution}.*"  # how the names of a resolution's cells begin
         terms = {"field": "cell", "size": _MOST_CELLS, "include": named}
-        counts = self._searcher.aggregate(self._counting(counted), {"cells": {"terms": terms}})
+        counts = self._searcher.aggregate(self._counting(outside), {"cells": {"terms": terms}})
         return {bucket["key"]: bucket["doc_count"] for bucket in counts["cells"]["buckets"]}
 
     def _anywhere(self) -> tuple[_Found, _Counted, list[int], bool]:
         """Return what is best anywhere: of the best by words, of more where these do not do."""
         found, count = self._candidates(self._asked_for, RANKING.ranked)
-        counted = _Counted(count, exact=True, outside=[])
+        counted = _Counted(count, exact=True, outside=[], matched=count)
         chosen, more = self._chosen(found)
         behind = len(found.addresses) < min(count, WINDOW)
         if behind and len(chosen) < self._query.limit:
@@ -151,9 +159,10 @@ class Search:
         found, count = self._candidates(self._asked_for, WINDOW)
         found, outside = self._within(found, near, query.reach_km)
         exact = count <= WINDOW
-        counted = _Counted(len(found.addresses), exact, outside)
-        if not exact and (query.sort is Sort.DISTANCE or not self._worded):
-            found = self._nearest(near)
+        counted = _Counted(len(found.addresses), exact, outside, count)
+        by_words = query.sort is Sort.RELEVANCE and self._worded
+        if not exact and not by_words and query.sort is not Sort.NEWEST:
+            found = self._nearest(near, found)
         return found, counted
 
     def _candidates(self, asked_for: tantivy.Query, limit: int) -> tuple[_Found, int]:
@@ -180,18 +189,27 @@ class Search:
         measured = _Found(found.addresses, found.scores, distances)
         return measured.kept(inside), np.unique(spots[~inside]).tolist()
 
-    def _nearest(self, near: tuple[float, float]) -> _Found:
-        """Return the nearest, where too many lie in the circle to look at all of them.
+    def _nearest(self, near: tuple[float, float], overfull: _Found) -> _Found:
+        """Return the nearest, where too many lie in the circle to look at more than `overfull`.
 
-        The radius is halved until all within it can be looked at; the cursor ends there.
+        The radius that holds as many as can be looked at is closed in on until they fill the page.
+        Where they do not, as many lie farther out at about one distance: of these come some.
         """
-        radius_km = self._query.reach_km
-        while True:
-            radius_km /= 2
+        wanted = 2 * self._query.limit * (self._query.page + 1)
+        fits_km, too_far_km = 0.0, self._query.reach_km
+        fitting, _ = self._within(_Found([], np.array([])), near, 0.0)
+        for _ in range(_MOST_LOOKS):
+            radius_km = (fits_km + too_far_km) / 2
             asked_for, _ = self._whole(radius_km)
             found, count = self._candidates(asked_for, WINDOW)
-            if count <= WINDOW or radius_km <= _NARROWEST_KM:
-                return self._within(found, near, radius_km)[0]
+            found, _ = self._within(found, near, radius_km)
+            if count <= WINDOW:
+                fits_km, fitting = radius_km, found
+                if len(fitting.addresses) >= wanted:
+                    return fitting
+            else:
+                too_far_km, overfull = radius_km, found
+        return fitting.joined(overfull, fits_km)
 
     def _chosen(self, found: _Found) -> tuple[list[int], bool]:
         """Return the positions on the page, the best first, and whether there are more behind it.
@@ -221,15 +239,16 @@ class Search:
         if sort is Sort.DISTANCE and found.distances_km is not None:
             return found.distances_km
         if sort is Sort.NEWEST:
-            return -found.scores
-        weights = self._column("weight", found.addresses)
-        values = found.scores * weights / told(weights) if self._worded else weights
+            values = -found.scores
+        else:
+            weights = self._column("weight", found.addresses)
+            values = -(found.scores * weights / bounded(weights) if self._worded else weights)
         if found.distances_km is not None:
-            values = values * nearness(found.distances_km)
-        elif self._worded:
-            # What lies behind the ranked ones stays there, so that pages follow each other.
-            values[RANKING.ranked :] -= values.max(initial=0.0)
-        return -values
+            return values * nearness(found.distances_km) if sort is Sort.RELEVANCE else values
+        if len(values) > RANKING.ranked:
+            # What lies behind the first looked at stays there, so that pages follow each other.
+            values[RANKING.ranked :] += np.ptp(values) + 1.0
+        return values
 
     def _numbers(self, name: str, addresses: list[tantivy.DocAddress]) -> npt.NDArray[np.int64]:
         return np.array(self._searcher.fast_field_values(name, addresses), dtype=np.int64)
@@ -240,8 +259,8 @@ class Search:
     def _facets(self, found: _Found, counted: _Counted) -> Facets:
         if counted.total == len(found.addresses) <= _FEW:
             return facets_among(self._stored(address) for address in found.addresses)
-        counting = self._counting(counted)
-        if counted.total <= FACETS_COUNTED:
+        counting = self._counting(counted.outside)
+        if counted.matched <= FACETS_COUNTED:
             return facets_of(self._searcher, counting)
         return facets_of(self._searcher, self._matcher.sampled(counting), SAMPLES)
 
@@ -254,38 +273,34 @@ class Search:
 
     def _hit(self, found: _Found, position: int) -> Hit:
         stored = self._stored(found.addresses[position])
-        members = {name: value for name, value in stored.items() if name not in _ONLY_INDEXED}
+        members = {name: value for name, value in stored.items() if name not in _NOT_SHOWN}
         members |= {
             "type": ListingType(stored["type"]),
             "published": datetime.fromisoformat(stored["published"]),
             "confirmed": datetime.fromisoformat(stored["confirmed"]),
         }
         distance = None if found.distances_km is None else float(found.distances_km[position])
-        hit = Hit(
+        return Hit(
             **members,
             excerpt=excerpt(stored["text"], stored["language"], self._asked),
             distance_km=None if distance is None else rounded_km(distance),
         )
-        if not self._query.explain:
-            return hit
-        return replace(hit, why=self._score(hit, found.addresses[position], distance))
 
-    def _score(self, hit: Hit, address: tantivy.DocAddress, distance_km: float | None) -> Score:
-        """Return what each part gave, reckoned as for the order of the hits."""
-        told = self._asked_for.explain(self._searcher, address).to_json()
-        bm25 = float(orjson.loads(told)["value"])
-        near = None if distance_km is None else float(nearness(np.array([distance_km]))[0])
-        fresh = float(freshness(np.array([hit.confirmed.timestamp()]), self._now)[0])
-        image, price = image_bonus(hit.image), price_bonus(hit.payments)
-        return Score(
-            bm25=bm25,
-            distance=near,
-            freshness=fresh,
-            image=image,
-            price=price,
-            total=bm25 * (1.0 if near is None else near) * fresh * image * price,
-            weights=asdict(RANKING),
-        )
+    def _explained(self, hits: list[Hit], found: _Found, chosen: list[int]) -> list[Hit]:
+        """Add what each part of the score gave; the words' part is asked again for these alone.
+
+        The order that was asked for may have come without it, or weighed by more than the words.
+        """
+        asked_for = self._matcher.among(self._asked_for, [hit.id for hit in hits])
+        scored = self._searcher.search(asked_for, max(len(hits), 1)).hits
+        by_words = {(at.segment_ord, at.doc): float(score) for score, at in scored}
+        explained = []
+        for hit, position in zip(hits, chosen, strict=True):
+            at = found.addresses[position]
+            distance = None if found.distances_km is None else float(found.distances_km[position])
+            bm25 = by_words[at.segment_ord, at.doc]
+            explained.append(replace(hit, why=score_of(hit, bm25, distance, self._now)))
+        return explained
 
 
 def _lowest(values: Floats, count: int) -> npt.NDArray[np.intp]:

@@ -7,7 +7,6 @@ from marketplace.categories import term_of
 from marketplace.embedded.fields import says_little
 from marketplace.meilisearch.documents import seconds, term
 from marketplace.payable import Payee
-from marketplace.payment import read_pay
 from marketplace.query import Query, Sort
 from marketplace.words import SEAM, Words, separated
 
@@ -44,8 +43,8 @@ def filter_of(query: Query, now: int) -> str:
         conditions.append(f"type = {quoted(term(query.type))}")
     if query.remote is not None:
         conditions.append(f"remote = {str(query.remote).lower()}")
-    if query.pay:
-        conditions.append(_pay(query.pay))
+    if query.pay_terms:
+        conditions.append(_pay(query.pay_terms))
     if query.payees is not None:
         conditions.append(_payable(query.payees))
     if query.since is not None:
@@ -125,8 +124,7 @@ def _amount(decimal: str) -> str:
     return _plain(float(decimal))
 
 
-def _pay(values: Iterable[str]) -> str:
-    terms = [read_pay(value) for value in values]
+def _pay(terms: list[str]) -> str:
     currencies = [t.removeprefix("currency:") for t in terms if t.startswith("currency:")]
     means = [term for term in terms if not term.startswith("currency:")]
     chosen = [

@@ -43,7 +43,6 @@ from marketplace.embedded.ranking import (
 )
 from marketplace.embedded.wording import Asked
 from marketplace.payable import Payee
-from marketplace.payment import read_pay
 from marketplace.places import RESOLUTIONS, distance_km, rounded_km
 from marketplace.postgresql.matching import Columns, Condition, Matched, Matcher, Number
 from marketplace.postgresql.tables import FACETS, HIT, LISTING, META, seen
@@ -188,8 +187,7 @@ class Search:
             filters.append(columns.type == str(query.type))
         if query.remote is not None:
             filters.append(columns.remote == query.remote)
-        if query.pay:
-            terms = [read_pay(value) for value in query.pay]
+        if terms := query.pay_terms:
             named = [t.removeprefix("currency:") for t in terms if t.startswith("currency:")]
             means = [term for term in terms if not term.startswith("currency:")]
             filters.append(or_(_overlap("pay", means), _overlap("currency", named)))

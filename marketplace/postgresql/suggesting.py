@@ -14,6 +14,7 @@ from marketplace.postgresql.tables import CATEGORY, HIT, LISTING, WORD, quoted, 
 from marketplace.query import Place, Suggestions
 
 _MOST_TRIED: Final = 50
+_MOST_BEFORE: Final = 5
 
 
 class Suggester:
@@ -28,6 +29,8 @@ class Suggester:
         tokens = tokens_of(unicodedata.normalize("NFC", text))
         if not tokens:
             return Suggestions([], [], [])
+        *before, beginning = tokens
+        tokens = [*list(dict.fromkeys(before))[-_MOST_BEFORE:], beginning]
         return Suggestions(
             words=self._words(tokens, most),
             categories=self._categories(text, tokens, most),
@@ -54,6 +57,8 @@ class Suggester:
             key=lambda row: (not row[2], not row[3], -row[1], row[0]),
         )
         found: list[str] = []
+        if before and not self._spelt(before[0], before[1:]):
+            return found  # not even these stand together
         for word, *_ in begun:
             if len(found) == most:
                 break
