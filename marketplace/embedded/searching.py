@@ -196,19 +196,19 @@ class Search:
         Where they do not, as many lie farther out at about one distance: of these come some.
         """
         wanted = 2 * self._query.limit * (self._query.page + 1)
-        fits_km, too_far_km = 0.0, self._query.reach_km
+        whole_km = self._query.reach_km
+        fits_km, too_far_km = 0.0, whole_km
         fitting, _ = self._within(_Found([], np.array([])), near, 0.0)
         for _ in range(_MOST_LOOKS):
             radius_km = (fits_km + too_far_km) / 2
             asked_for, _ = self._whole(radius_km)
             found, count = self._candidates(asked_for, WINDOW)
-            found, _ = self._within(found, near, radius_km)
             if count <= WINDOW:
-                fits_km, fitting = radius_km, found
+                fits_km, (fitting, _) = radius_km, self._within(found, near, radius_km)
                 if len(fitting.addresses) >= wanted:
                     return fitting
             else:
-                too_far_km, overfull = radius_km, found
+                too_far_km, (overfull, _) = radius_km, self._within(found, near, whole_km)
         return fitting.joined(overfull, fits_km)
 
     def _chosen(self, found: _Found) -> tuple[list[int], bool]:
