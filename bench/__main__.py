@@ -50,7 +50,13 @@ def main() -> None:
     )
     parser.add_argument("name", choices=BENCHES)
     of_search = parser.add_argument_group("of search and bad_input")
-    of_search.add_argument("--listings", type=_one_or_more, default=1_000_000, metavar="N")
+    of_search.add_argument(
+        "--listings",
+        type=_one_or_more,
+        default=1_000_000,
+        metavar="N",
+        help="from 10,000,000 on the index is measured beside itself with a tenth of them",
+    )
     of_relevance = parser.add_argument_group("of relevance")
     of_relevance.add_argument(
         "--distractors",

@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median, quantiles
@@ -34,13 +35,21 @@ CONNECTIONS: Final = 32
 TIMES_OVER_HTTP: Final = 5
 PLAIN: Final = "one PostgreSQL table, tsvector and PostGIS: 20 hits, no total, no facets"
 POSTGRESQL: Final = "LocalPay's own PostgreSQL index, the same questions and answers"
+TENFOLD_FROM: Final = 10_000_000
+TENTH: Final = "the same index with a tenth of the listings"
 DIRECT: Final = "the index called directly, one after the other"
 
 Answer = Callable[[Query], object]
 
 
 def measure(listings: int, database: str | None) -> Iterator[Figure]:
-    """Build all and ask all, taking turns; `database` is on a PostgreSQL in place of our own."""
+    """Build all and ask all, taking turns; `database` is on a PostgreSQL in place of our own.
+
+    From 10,000,000 listings on the peer is the index itself with a tenth of them.
+    """
+    if listings >= TENFOLD_FROM:
+        yield from tenfold(listings)
+        return
     corpus = Corpus(listings, LISTINGS_SEED, datetime.now(UTC), towns())
     with ExitStack() as stack:
         server = database or stack.enter_context(running_server(ensure()))
@@ -55,8 +64,26 @@ def measure(listings: int, database: str | None) -> Iterator[Figure]:
         stack.callback(index.close)
         peers = {PLAIN: plain.search, POSTGRESQL: _or_gives_up(in_postgresql.search)}
         questions = Questions(QUESTIONS_SEED, corpus)
-        yield from searching(index, peers, questions)
+        yield from searching(index, peers, questions, elsewhere={})
         yield from over_http(data_dir, index, questions)
+
+
+def tenfold(listings: int) -> Iterator[Figure]:
+    """Measure the index beside one of the first tenth of the same listings, asked the same."""
+    now = datetime.now(UTC)
+    corpora = [Corpus(size, LISTINGS_SEED, now, towns()) for size in (listings, listings // 10)]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="localpay-bench-")))
+        folders = [folder / str(corpus.size) for corpus in corpora]
+        whole, tenth = map(build_apart, folders, corpora)
+        yield figure("index_build_s_10m", "s", TENTH, [whole.seconds], [tenth.seconds])
+        indexes = [EmbeddedIndex(each) for each in folders]
+        for index in indexes:
+            stack.callback(index.close)
+        peers: dict[str, Answer] = {TENTH: indexes[1].search}
+        questions = Questions(QUESTIONS_SEED, corpora[1])
+        for measured in searching(indexes[0], peers, questions, elsewhere=peers):
+            yield replace(measured, figure=f"{measured.figure}_10m")
 
 
 def building(
@@ -80,19 +107,29 @@ def building(
 
 
 def searching(
-    index: EmbeddedIndex, peers: dict[str, Answer], questions: Questions
+    index: EmbeddedIndex,
+    peers: dict[str, Answer],
+    questions: Questions,
+    elsewhere: dict[str, Answer],
 ) -> Iterator[Figure]:
-    """Measure latencies of several kinds of questions, each put to all in turn."""
+    """Measure latencies of several kinds of questions, each put to all in turn.
+
+    `elsewhere` are the peers in what only LocalPay's own indexes answer.
+    """
     words_place_payment = _drawn(questions.words_place_payment)
     yield from _latencies("words_place_payment", (50, 99), words_place_payment, index.search, peers)
     words = _drawn(questions.words)
     yield from _latencies("words", (95,), words, index.search, peers)
     nearest = _drawn(questions.place_payment)
     yield from _latencies("place_payment", (99,), nearest, index.search, peers)
-    yield from _latencies("typo_prefix", (99,), _drawn(questions.typo_prefix), index.search, {})
+    yield from _latencies(
+        "typo_prefix", (99,), _drawn(questions.typo_prefix), index.search, elsewhere
+    )
     # Every page comes with its facets and total; words alone leave the most to be counted.
-    yield from _latencies("facets", (99,), words, index.search, {})
-    yield from _latencies("facets_of_everything", (50,), [Query()] * WARMING, index.search, {})
+    yield from _latencies("facets", (99,), words, index.search, elsewhere)
+    yield from _latencies(
+        "facets_of_everything", (50,), [Query()] * WARMING, index.search, elsewhere
+    )
 
 
 def over_http(data_dir: Path, index: EmbeddedIndex, questions: Questions) -> Iterator[Figure]:
