@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import asdict, fields
 from itertools import chain
 
 import typer.main
@@ -11,7 +12,12 @@ from typer.core import TyperCommand, TyperGroup
 
 from api.commands import app
 from api.problems import KINDS
+from api.routes.listings import PARAMETERS
 from commons.errors import LocalPayError
+from marketplace.embedded.ranking import RANKING
+from marketplace.payable import Payable
+from marketplace.payment import Payment
+from marketplace.query import Hit, Page, Score
 
 
 def test_every_setting_is_documented() -> None:
@@ -39,6 +45,15 @@ def test_every_command_is_documented() -> None:
     assert [name for name, command in commands().items() if not command.help] == []
     missing = [name for name in commands() if not re.search(rf"\blocalpay {name}\b", readme)]
     assert missing == [], "README.md names each command"
+
+
+def test_all_of_searching_is_documented() -> None:
+    page = (REPOSITORY / "docs" / "search.md").read_text(encoding="utf-8")
+    names = {parameter["name"] for parameter in PARAMETERS}
+    names |= {one.name for told in (Page, Hit, Score, Payment, Payable) for one in fields(told)}
+    assert [name for name in names if not re.search(rf"`{name}\b", page)] == []
+    for name, number in asdict(RANKING).items():
+        assert f"| `{name}` | {number:g} |" in page, name
 
 
 def error_classes(root: type[LocalPayError] = LocalPayError) -> set[type[LocalPayError]]:

@@ -105,4 +105,5 @@ def test_an_index_that_does_not_answer_is_told_in_a_sentence(
 ) -> None:
     (settings.data_dir / "index" / "current").write_text("nothing")
     text = page(service, "/", 503, q="jam")
-    assert "Searching is not possible right now: the index is damaged" in text
+    assert "Searching is not possible right now. Please come back a little later." in text
+    assert "For the operator: the index is damaged" in text

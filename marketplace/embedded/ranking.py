@@ -70,14 +70,6 @@ def price_bonus(payments: Iterable[Mapping[str, Any]]) -> float:
     return RANKING.price_bonus if any("amount" in payment for payment in payments) else 1.0
 
 
-def relevance(
-    scores: Floats, distances_km: Floats | None, confirmed: Floats, bonus: Floats, now: float
-) -> Floats:
-    """Return scores x distance decay x freshness decay x bonus; moments in seconds."""
-    result = scores * bonus * freshness(confirmed, now)
-    return result if distances_km is None else result * nearness(distances_km)
-
-
 def freshness(confirmed: Floats, now: float) -> Floats:
     """Return by how much listings fade that were last confirmed a while ago."""
     ages_days = np.maximum(now - confirmed, 0) / _DAY_SECONDS

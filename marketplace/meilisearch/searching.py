@@ -11,12 +11,10 @@ from marketplace.embedded.ranking import (
     RANKING,
     Floats,
     Order,
-    freshness,
-    image_bonus,
     nearness,
     order_by,
     page_of,
-    price_bonus,
+    score_of,
 )
 from marketplace.meilisearch.documents import MARK_END, MARK_START, hit_of, value_of
 from marketplace.meilisearch.excerpts import excerpt_of
@@ -208,18 +206,9 @@ class Search:
         """Return what each part gave; in place of BM25 stands Meilisearch's ranking score."""
         score = float(found["_rankingScore"]) if self._worded else 1.0
         distances = self._distances([found])
-        near = None if distances is None else float(nearness(distances)[0])
-        fresh = float(freshness(np.array([hit.confirmed.timestamp()]), self._now)[0])
-        image, price = image_bonus(hit.image), price_bonus(hit.payments)
-        return Score(
-            bm25=score,
-            distance=near,
-            freshness=fresh,
-            image=image,
-            price=price,
-            total=score * fresh * image * price * (1.0 if near is None else near),
-            weights={name: getattr(RANKING, name) for name in _WEIGHTS},
-        )
+        distance = None if distances is None else float(distances[0])
+        told = score_of(hit, score, distance, self._now)
+        return replace(told, weights={name: told.weights[name] for name in _WEIGHTS})
 
 
 def _most_frequent(counts: dict[str, int]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -33,20 +33,13 @@ from marketplace.categories import term_of
 from marketplace.drafts import ListingType
 from marketplace.embedded.fields import seconds
 from marketplace.embedded.marking import excerpt
-from marketplace.embedded.ranking import (
-    RANKING,
-    freshness,
-    image_bonus,
-    nearness,
-    page_of,
-    price_bonus,
-)
+from marketplace.embedded.ranking import RANKING, page_of, score_of
 from marketplace.embedded.wording import Asked
 from marketplace.payable import Payee
 from marketplace.places import RESOLUTIONS, distance_km, rounded_km
 from marketplace.postgresql.matching import Columns, Condition, Matched, Matcher, Number
 from marketplace.postgresql.tables import FACETS, HIT, LISTING, META, seen
-from marketplace.query import WINDOW, Hit, Page, Query, Score, Sort
+from marketplace.query import WINDOW, Hit, Page, Query, Sort
 from marketplace.words import read_words
 
 ANSWER_SECONDS: Final = 2
@@ -300,7 +293,7 @@ class Search:
         near, distance = self._query.near, None
         if near is not None:
             distance = distance_km(*near, members["lat"], members["lon"])
-        return Hit(
+        hit = Hit(
             **members
             | {
                 "type": ListingType(members["type"]),
@@ -309,24 +302,10 @@ class Search:
             },
             excerpt=excerpt(text, members["language"], asked),
             distance_km=None if distance is None else rounded_km(distance),
-            why=self._why(row, members, distance) if self._query.explain else None,
         )
-
-    def _why(self, row: Row[Any], members: dict[str, Any], distance: float | None) -> Score:
-        """Return what each part gave, by the numbers that made the order."""
-        confirmed = datetime.fromisoformat(members["confirmed"]).timestamp()
-        fresh = float(freshness(np.array([confirmed]), self._now)[0])
-        near = None if distance is None else float(nearness(np.array([distance]))[0])
-        image, price = image_bonus(members["image"]), price_bonus(members["payments"])
-        return Score(
-            bm25=row.score,
-            distance=near,
-            freshness=fresh,
-            image=image,
-            price=price,
-            total=row.score * fresh * image * price * (1.0 if near is None else near),
-            weights=asdict(RANKING),
-        )
+        if not self._query.explain:
+            return hit
+        return replace(hit, why=score_of(hit, row.score, distance, self._now))
 
 
 def _payable(payees: tuple[Payee, ...] | None) -> tuple[FromClause, list[Condition]]:
