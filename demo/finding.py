@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from demo.checks import Checks, Summary
-from demo.documents import Publication
+from demo.documents import Json, Publication
 from demo.hub import Hub
 from demo.listings import Listing, Pay, place
 from demo.service import Service
@@ -100,7 +100,7 @@ def check_story(service: Service, hubs: Sequence[Hub], checks: Checks, console: 
     payers = next(hub.group for hub in hubs if hub.group.currency.kind == "time")
     question = {"q": ASKED_IN_KREUZBERG, "payer_group": payers.id, "pay": "time"}
     page = service.listings(**question)
-    first = page["hits"][0] if page["hits"] else {"title": "nothing", "payable": None}
+    first: Json = page["hits"][0] if page["hits"] else {"title": "nothing", "payable": None}
     asked = f"“{ASKED_IN_KREUZBERG}”, to be paid from {payers.id} in hours"
     checks.equal(asked, first["title"], FOUND_IN_KREUZBERG)
     checks.equal(

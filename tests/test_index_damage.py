@@ -250,5 +250,6 @@ def test_the_worker_says_at_start_what_is_damaged_and_goes_on_when_it_is_built_a
 def test_a_new_folder_is_no_damage(settings: Settings) -> None:
     upgrade(settings.effective_database_url)
     done = run(settings, "index", "status", "--json")
-    assert done.exit_code == 0
     assert json.loads(done.stdout) == {"kind": "embedded", "last_revision": 0, "builds": []}
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert "damaged" not in done.stderr

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -17,7 +18,7 @@ from marketplace.embedded import EmbeddedIndex
 from marketplace.index import catch_up
 from marketplace.payment import Payment, PaymentMeans
 
-PLACE = {"lat": VIENNA[0], "lon": VIENNA[1]}
+PLACE: dict[str, Any] = {"lat": VIENNA[0], "lon": VIENNA[1]}
 QUESTIONS = (
     {"q": "bread near vienna"},
     {"q": "bread"},

@@ -44,6 +44,8 @@ _ALLOWED_BY: Final = {
     ConsentBasis.HUB: "The author's group, for what its members publish to everybody",
 }
 
+_NOT_NOW: Final = "Searching is not possible right now. Please come back a little later."
+
 router = APIRouter(include_in_schema=False, route_class=Cacheable)
 
 
@@ -59,7 +61,7 @@ def search_page(request: Request, services: Shared, session: Reading) -> Respons
         except InvalidError as error:
             asked.refuse(error)
         except UnavailableError as error:
-            down = f"Searching is not possible right now: {error.detail}."
+            down = f"{_NOT_NOW} For the operator: {error.detail}."
     by_id = {group.id: group for group in groups}
     context = {
         "asked": asked,
