@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 _Asked = ParamSpec("_Asked")
 _Result = TypeVar("_Result")
@@ -13,18 +13,19 @@ def remembered(
 ) -> Callable[[Callable[_Asked, _Result]], Callable[_Asked, _Result]]:
     """Keep the results of the `most` texts asked for last; of none over `longest` letters.
 
-    Without the second bound whoever asks for long texts would fill the memory.
+    Without the second bound whoever asks for long texts would fill the memory. For functions
+    whose first argument is the text, all given by position: some are called a thousand times a
+    search.
     """
 
     def remembering(function: Callable[_Asked, _Result]) -> Callable[_Asked, _Result]:
-        cached = lru_cache(maxsize=most)(function)
+        whole = cast(Callable[..., _Result], function)
+        cached = lru_cache(maxsize=most)(whole)
 
         @wraps(function)
-        def short(*asked: _Asked.args, **named: _Asked.kwargs) -> _Result:
-            if all(len(text) <= longest for text in asked if isinstance(text, str)):
-                return cached(*asked, **named)  # type: ignore[arg-type] # texts can be hashed
-            return function(*asked, **named)
+        def short(text: str, *others: object) -> _Result:
+            return cached(text, *others) if len(text) <= longest else whole(text, *others)
 
-        return short
+        return cast(Callable[_Asked, _Result], short)
 
     return remembering

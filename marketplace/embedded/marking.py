@@ -1,7 +1,7 @@
 """Excerpts of hits with what was asked for marked; escaped first, marked after."""
 
 import html
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from marketplace.embedded.fields import analysed
@@ -55,37 +55,42 @@ def _joined(ranges: Iterable[Range]) -> Iterator[Range]:
 def _matches(text: str, language: str | None, asked: Asked) -> list[Range]:
     if not (asked.exact or asked.runs):
         return []
-    words = [(found.span(), found.group()) for found in words_in(text)]
-    plain = {word: analysed(word, "words") for word in {word for _, word in words}}
-    tokens = [plain[word] for _, word in words]
-    matches = {at for run in asked.runs for at in _places_of(run, tokens)}
-    if alike := _alike(plain, language, asked):
-        matches.update(at for at, (_, word) in enumerate(words) if word in alike)
-    if not matches:
-        mistyped = {
-            token
-            for token in plain.values()
-            if any(within_edits(typo, token, edits) for typo, edits in asked.typos)
-        }
-        matches = {at for at, token in enumerate(tokens) if token in mistyped}
-    return [words[at][0] for at in sorted(matches)]
+    words = [(found.group(), found.span()) for found in words_in(text)]
+    seen = asked.seen.setdefault(language or "", {})
+    matches = set()
+    for word, span in words:
+        if (alike := seen.get(word)) is None:  # hits have most of their words in common
+            alike = seen[word] = _is_alike(word, language or "", asked)
+        if alike:
+            matches.add(span)
+    if asked.runs:
+        matches |= _of_runs(words, asked.runs)
+    return sorted(matches or {span for word, span in words if _is_mistyped(word, asked)})
 
 
-def _places_of(run: tuple[str, ...], tokens: Sequence[str]) -> Iterator[int]:
-    """Return where words are that stand there in the order of `run`, nothing between."""
-    for at, token in enumerate(tokens):
-        if token == run[0] and tuple(tokens[at : at + len(run)]) == run:
-            yield from range(at, at + len(run))
+def _is_alike(word: str, language: str, asked: Asked) -> bool:
+    """Tell whether a word was asked for, begins as was asked or has the same stem."""
+    token = analysed(word, "words")
+    stems = asked.stems.get(language)
+    return (
+        token in asked.exact
+        or token.startswith(tuple(asked.beginnings))
+        or bool(stems and analysed(word, language) in stems)
+    )
 
 
-def _alike(plain: Mapping[str, str], language: str | None, asked: Asked) -> set[str]:
-    """Return the words that were asked for, that begin as was asked or that have the same stem."""
-    stems = asked.stems.get(language or "", set())
-    beginnings = tuple(asked.beginnings)
+def _is_mistyped(word: str, asked: Asked) -> bool:
+    token = analysed(word, "words")
+    return any(within_edits(typo, token, edits) for typo, edits in asked.typos)
+
+
+def _of_runs(words: Sequence[tuple[str, Range]], runs: Iterable[tuple[str, ...]]) -> set[Range]:
+    """Return where words stand in the order of a run, nothing between."""
+    tokens = [analysed(word, "words") for word, _ in words]
     return {
-        word
-        for word, token in plain.items()
-        if token in asked.exact
-        or token.startswith(beginnings)
-        or (stems and analysed(word, language or "") in stems)
+        span
+        for run in runs
+        for at, token in enumerate(tokens)
+        if token == run[0] and tuple(tokens[at : at + len(run)]) == run
+        for _, span in words[at : at + len(run)]
     }

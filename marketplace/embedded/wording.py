@@ -33,7 +33,8 @@ class Asked:
     """The words of a question as they are looked for, kept to mark them in the hits.
 
     `exact` are analysed words, `runs` such words that follow each other, `stems` by language,
-    `beginnings` and `typos` what is forgiven: each of `typos` is a word and how many edits.
+    `beginnings` and `typos` what is forgiven: each of `typos` is a word and how many edits. `seen`
+    is what was found of words in the hits before, by language.
     """
 
     exact: set[str] = field(default_factory=set)
@@ -41,6 +42,7 @@ class Asked:
     stems: dict[str, set[str]] = field(default_factory=dict)
     beginnings: set[str] = field(default_factory=set)
     typos: list[tuple[str, int]] = field(default_factory=list)
+    seen: dict[str, dict[str, bool]] = field(default_factory=dict)
 
 
 class Wording:
