@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Final
 
 import orjson
@@ -19,6 +20,7 @@ from marketplace.drafts import ListingType
 from marketplace.gazetteer import Choice, choose
 from marketplace.payable import Payable, Payee
 from marketplace.payment import read_pay
+from marketplace.words import Words, read_words
 
 LONGEST_Q: Final = 400
 LONGEST_VALUE: Final = 2048
@@ -105,6 +107,11 @@ class Query:
             _check_degrees("bbox", north, east)
             if south > north:
                 raise InvalidError("bbox", "south must not be north of north")
+
+    @cached_property
+    def asked_words(self) -> Words:
+        """What is asked for in words; read once, since several parts of a search go by it."""
+        return read_words(self.q)
 
     @property
     def pay_terms(self) -> list[str]:

@@ -12,14 +12,12 @@ from marketplace.embedded.wording import Asked, Clauses, Wording, any_of
 from marketplace.payable import Payee
 from marketplace.places import circle_cells
 from marketplace.query import Query
-from marketplace.words import read_words
 
 
 class Matcher:
     """Makes queries against one state of the index."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self._searcher = snapshot.searcher
         self._schema = snapshot.schema
         self._snapshot = snapshot
 
@@ -32,7 +30,7 @@ class Matcher:
         Without words everything scores 1. `loose` asks for most of the words or words like them.
         """
         wording = self._wording(query, loose=loose, scored=True)
-        clauses = wording.clauses(read_words(query.q))
+        clauses = wording.clauses(query.asked_words)
         scored = any(occur is Occur.Must for occur, _ in clauses)
         for part in self._filters(query, radius_km):
             score = 0.0 if scored else 1.0
@@ -42,7 +40,7 @@ class Matcher:
 
     def counting(self, query: Query, spots: list[int], now: float, *, loose: bool) -> tantivy.Query:
         """Return what matches the same, to be counted, less the listings at some spots."""
-        clauses = self._wording(query, loose=loose, scored=False).clauses(read_words(query.q))
+        clauses = self._wording(query, loose=loose, scored=False).clauses(query.asked_words)
         clauses += [(Occur.Must, part) for part in self._filters(query, query.reach_km)]
         if spots:
             clauses.append((Occur.MustNot, self._one_of("spot", spots)))

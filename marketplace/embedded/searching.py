@@ -19,7 +19,6 @@ from marketplace.embedded.snapshot import Snapshot
 from marketplace.embedded.wording import Asked
 from marketplace.places import haversine_km, rounded_km
 from marketplace.query import FACETS_COUNTED, WINDOW, Hit, Page, Query, Sort
-from marketplace.words import read_words
 
 Floats = npt.NDArray[np.float64]
 _FEW: Final = 100
@@ -72,7 +71,7 @@ class _Counted:
 def answer(snapshot: Snapshot, query: Query, now: float) -> Page:
     """Return a page, of what has most of the words where nothing has all; `now` in seconds."""
     page = Search(snapshot, query, now).page()
-    if page.total or not read_words(query.q):
+    if page.total or not query.asked_words:
         return page
     loosened = Search(snapshot, query, now, loose=True).page()
     return loosened if loosened.total else page
@@ -81,9 +80,12 @@ def answer(snapshot: Snapshot, query: Query, now: float) -> Page:
 def cells(snapshot: Snapshot, query: Query, now: float, resolution: int) -> dict[str, int]:
     """Count what `answer` finds in each H3 cell of a resolution."""
     search = Search(snapshot, query, now)
-    if read_words(query.q) and not search.finds():
-        search = Search(snapshot, query, now, loose=True)
-    return search.cells(resolution)
+    counts = search.cells(resolution)
+    if (
+        counts or not query.asked_words or search.finds()
+    ):  # what is found may all be without a place
+        return counts
+    return Search(snapshot, query, now, loose=True).cells(resolution)
 
 
 class Search:
@@ -96,7 +98,7 @@ class Search:
         self._matcher = Matcher(snapshot)
         self._query = query
         self._now = now
-        self._worded = bool(read_words(query.q))
+        self._worded = bool(query.asked_words)
         self._loose = loose
         self._asked_for, self._asked = self._whole(query.reach_km)
         self._read: dict[tuple[int, int], dict[str, Any]] = {}
