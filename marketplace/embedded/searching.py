@@ -81,9 +81,8 @@ def cells(snapshot: Snapshot, query: Query, now: float, resolution: int) -> dict
     """Count what `answer` finds in each H3 cell of a resolution."""
     search = Search(snapshot, query, now)
     counts = search.cells(resolution)
-    if (
-        counts or not query.asked_words or search.finds()
-    ):  # what is found may all be without a place
+    # Where nothing is counted, what is found may all be without a place.
+    if counts or not query.asked_words or search.finds():
         return counts
     return Search(snapshot, query, now, loose=True).cells(resolution)
 
