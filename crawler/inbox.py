@@ -2,60 +2,44 @@
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import Engine, func, or_, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from commons.answers import is_activity_media_type
-from commons.database import now, reading, transaction, violated
+from commons.database import now, transaction, violated
 from commons.errors import (
-    FetchError,
     ForbiddenError,
     MalformedError,
     TooLargeError,
     TooManyError,
-    UnauthenticatedError,
-    UnavailableError,
     UnsupportedMediaError,
 )
 from commons.fetch import Door
-from commons.groups import Hub, HubKey, HubState
 from commons.json_reading import read_json
-from commons.key_formats import load_public_pem
-from commons.signatures import Message, Verified, key_id_of, required_parts, verify
-from crawler.hub_keys import store_keys, use_nonce
+from commons.signatures import Message, Verified
+from crawler import signers
+from crawler.hub_keys import use_nonce
 from crawler.kept import InboxMessage, forget_handled
-from crawler.origins import fetch_actor
 from crawler.peers import Peer, heard
+from crawler.signers import Signer
 from crawler.terms import Activity, Document, activity, first_id, objects, same_origin, types
 
 BODY_MAX_BYTES: Final = 1024 * 1024
 BACKLOG_MAX: Final = 10_000
 BACKLOG_RETRY_SECONDS: Final = 60
 HANDLED_KEPT: Final = timedelta(days=7)
-KEYS_AGAIN: Final = timedelta(minutes=10)
 _NESTED_MOST: Final = 3
-
-
-@dataclass(frozen=True)
-class _Signer:
-    """Whose key signs: the hub's peer; `pem` is empty where the key is not known here."""
-
-    peer_id: int
-    group_id: str
-    actor_uri: str
-    pem: str | None
-    keys_fetched_at: datetime | None
 
 
 @dataclass(frozen=True)
 class _Pushed:
     """An activity that is what it says it is, and who vouches for it."""
 
-    signer: _Signer
+    signer: Signer
     verified: Verified
     activity: Activity
     document: Document
@@ -78,9 +62,7 @@ async def receive(engine: Engine, door: Door, message: Message) -> None:
     )
     if not is_activity_media_type(media_type):
         raise UnsupportedMediaError("an activity is of the type application/activity+json")
-    key_id = key_id_of(message)
-    signer = await asyncio.to_thread(_signer, engine, key_id)
-    verified, signer = await _verified(engine, door, message, signer)
+    verified, signer = await signers.verified(engine, door, message)
     document = read_json(message.body)
     if not isinstance(document, dict):
         raise MalformedError("an activity is a JSON object")
@@ -91,70 +73,6 @@ async def receive(engine: Engine, door: Door, message: Message) -> None:
         raise ForbiddenError("an activity's id must be of its actor's origin")
     pushed = _Pushed(signer, verified, received, document, message.body.decode())
     await asyncio.to_thread(_store, engine, pushed)
-
-
-def _signer(engine: Engine, key_id: str) -> _Signer:
-    owner = key_id.partition("#")[0]
-    with reading(engine) as session:
-        row = session.execute(
-            select(Peer, Hub.state, HubKey.public_key_pem)
-            .join(Hub, Hub.group_id == Peer.group_id)
-            .outerjoin(
-                HubKey,
-                (HubKey.group_id == Peer.group_id)
-                & (HubKey.key_id == key_id)
-                & HubKey.revoked_at.is_(None),
-            )
-            .where(or_(HubKey.key_id.is_not(None), Peer.actor_uri == owner))
-        ).first()
-        if row is None:
-            raise UnauthenticatedError("the signing key is not of a hub that is registered here")
-        if row.state is not HubState.ADMITTED:
-            raise ForbiddenError(f"this hub is {row.state}, not admitted")
-        peer = row.Peer
-        return _Signer(
-            peer.id, peer.group_id, peer.actor_uri, row.public_key_pem, peer.keys_fetched_at
-        )
-
-
-async def _verified(
-    engine: Engine, door: Door, message: Message, signer: _Signer
-) -> tuple[Verified, _Signer]:
-    """Verify with the key held, or once more with the hub's keys as they are now."""
-    try:
-        return _check(message, signer), signer
-    except UnauthenticatedError:
-        fetched_at, moment = signer.keys_fetched_at, datetime.now(UTC)
-        if fetched_at is not None and moment - fetched_at < KEYS_AGAIN:
-            raise
-        renewed = await _renew_keys(engine, door, signer, key_id_of(message))
-        if renewed.pem in {None, signer.pem}:
-            raise
-    return _check(message, renewed), renewed
-
-
-def _check(message: Message, signer: _Signer) -> Verified:
-    if signer.pem is None:
-        raise UnauthenticatedError("the hub's actor names no such key")
-    return verify(
-        message,
-        load_public_pem(signer.pem),
-        required=required_parts(message),
-        now=datetime.now(UTC),
-    )
-
-
-async def _renew_keys(engine: Engine, door: Door, signer: _Signer, key_id: str) -> _Signer:
-    with transaction(engine) as session:  # before the fetch, so that failures count as well
-        session.get_one(Peer, signer.peer_id).keys_fetched_at = now(session)
-    try:
-        actor = await fetch_actor(door, signer.actor_uri)
-    except FetchError as error:
-        raise UnavailableError(f"the hub's key cannot be fetched: {error.detail}") from error
-    with transaction(engine) as session:
-        session.get_one(Peer, signer.peer_id, with_for_update=True)  # one at a time
-        store_keys(session, signer.group_id, actor.keys)
-    return await asyncio.to_thread(_signer, engine, key_id)
 
 
 def _store(engine: Engine, pushed: _Pushed) -> None:
@@ -190,7 +108,7 @@ def _store(engine: Engine, pushed: _Pushed) -> None:
             raise
 
 
-def _check_speaker(session: Session, signer: _Signer, received: Activity) -> None:
+def _check_speaker(session: Session, signer: Signer, received: Activity) -> None:
     """Refuse one group's key for another group's actor, though a server may house both."""
     other = session.scalar(
         select(Peer.id).where(Peer.actor_uri == received.actor, Peer.id != signer.peer_id)
