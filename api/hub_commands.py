@@ -11,6 +11,7 @@ from api.routes.hubs import view
 from api.terminal import operator_engine, print_json, print_table
 from clearing import accounts, rates
 from commons.database import reading, transaction
+from commons.errors import ConflictError
 from commons.groups import Hub, HubKey
 from commons.money import CLEARING_SCALE, parse_amount, parse_rate
 from crawler.registration import admit as admit_hub
@@ -66,7 +67,7 @@ def admit(
         str, typer.Option(help="How far its account may go above zero, in clearing units.")
     ] = DEFAULT_LIMIT,
 ) -> None:
-    """Admit a hub: open its account, agree to the rate it asked for, and follow it."""
+    """Admit a hub to clearing: open its account and agree to the rate it asked for."""
     credit_minor = limit_minor(credit_limit, "credit_limit")
     surplus_minor = limit_minor(surplus_limit, "surplus_limit")
     with operator_engine() as engine, transaction(engine) as session:
@@ -74,6 +75,8 @@ def admit(
         account = accounts.open_account(
             session, group, credit_limit=credit_minor, surplus_limit=surplus_minor
         )
+        if hub.rate_wanted is None:
+            raise ConflictError(f"the hub of {group!r} has named no currency and rate")
         rates.agree(session, group, parse_rate(hub.rate_wanted))
         opened = account_view(session, account)
         result = {

@@ -55,7 +55,10 @@ class Currency(Base):
 
 
 class Group(Base):
-    """A local currency community; its URI is that of the actor that acts for it."""
+    """A local currency community; its URI is that of the actor that acts for it.
+
+    `currency_id` is empty where it takes part in the marketplace only and has named none.
+    """
 
     __tablename__ = "groups"
 
@@ -63,7 +66,7 @@ class Group(Base):
     uri: Mapped[str] = mapped_column(String(2048))
     name: Mapped[str] = mapped_column(String(200))
     summary: Mapped[str] = mapped_column(String(2000), default="")
-    currency_id: Mapped[int] = mapped_column(ForeignKey("currencies.id"))
+    currency_id: Mapped[int | None] = mapped_column(ForeignKey("currencies.id"))
     place_name: Mapped[str | None] = mapped_column(String(200))
     lat: Mapped[float | None]
     lon: Mapped[float | None]
@@ -80,7 +83,8 @@ class Hub(Base):
     """The server that publishes a group's listings and posts its payments.
 
     `rate_wanted` is the fraction that the hub asked for at registration, in clearing units per
-    unit of its currency; it binds nobody until the operator agrees.
+    unit of its currency; it binds nobody until the operator agrees, and is empty where the hub
+    takes part in the marketplace only.
     """
 
     __tablename__ = "hubs"
@@ -89,7 +93,7 @@ class Hub(Base):
     state: Mapped[HubState] = mapped_column(enum_column(HubState))
     inbox_uri: Mapped[str] = mapped_column(String(2048))
     outbox_uri: Mapped[str | None] = mapped_column(String(2048))
-    rate_wanted: Mapped[str] = mapped_column(String(32))
+    rate_wanted: Mapped[str | None] = mapped_column(String(32))
     registered_at: Mapped[datetime]
     admitted_at: Mapped[datetime | None]
 
@@ -127,5 +131,8 @@ def group_by_id(session: Session, group_id: str) -> Group:
 
 
 def currency_of(session: Session, group: Group) -> Currency:
-    """Return the currency in which the group keeps its own books."""
+    """Return the currency in which the group keeps its own books; NotFoundError without one."""
+    if group.currency_id is None:
+        msg = f"the group {group.id!r} has named no currency"
+        raise NotFoundError(msg)
     return session.scalars(select(Currency).where(Currency.id == group.currency_id)).one()

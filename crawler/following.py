@@ -40,7 +40,7 @@ async def attend(
     with transaction(engine) as session:
         peer = session.get_one(Peer, peer_id, with_for_update=True)
         hub = session.get(Hub, peer.group_id)
-        if hub is None or hub.state is not HubState.ADMITTED:
+        if hub is None or hub.state is HubState.SUSPENDED:
             return None
         if peer.state in {PeerState.CONSENTED, PeerState.FOLLOWING}:
             return _follow(session, settings, peer, hub.inbox_uri)
@@ -101,7 +101,7 @@ def note_actor(session: Session, peer: Peer, actor: Actor) -> str | None:
         return None
     hub = session.scalars(select(Hub).where(Hub.group_id == peer.group_id)).one()
     group = session.scalars(select(Group).where(Group.id == peer.group_id)).one()
-    store_keys(session, peer.group_id, actor.keys)
+    store_keys(session, hub.group_id, actor.keys)
     authors.hear(session, actor)
     hub.inbox_uri = actor.inbox or hub.inbox_uri
     hub.outbox_uri = actor.outbox

@@ -26,6 +26,24 @@ GONE_AFTER: Final = timedelta(days=30)
 FAILURES_TO_STALE: Final = 3
 
 
+class PeerKind(StrEnum):
+    """By what a hub is read: what its actor is, or which other source it offers."""
+
+    ACTIVITYPUB = "activitypub"
+    INSTANCE = "instance"
+    RELAY = "relay"
+    KOMUNITIN = "komunitin"
+    MURMURATIONS = "murmurations"
+    CES = "ces"
+    TIMEOVERFLOW = "timeoverflow"
+    FASP = "fasp"
+    PUSH = "push"
+
+
+FOLLOWS: Final = frozenset({PeerKind.ACTIVITYPUB, PeerKind.INSTANCE, PeerKind.RELAY})
+"""Kinds that are followed; the others are read from where they publish, or push by themselves."""
+
+
 class PeerState(StrEnum):
     """How far we are with a hub."""
 
@@ -60,17 +78,21 @@ FOLLOWED: Final = frozenset({PeerState.LIVE, PeerState.STALE})
 
 
 class Peer(Scheduled, Base):
-    """A hub's group actor, and where its outbox has been read to.
+    """A hub's actor or other source, and where it has been read to.
 
-    `consent_evidence` is the signed request by which the hub agreed; without `consented_at` there
-    is no consent. `crawl_page` and `crawl_offset` say where an unfinished crawl goes on.
+    `group_id` is empty for what is only discovered and for relays; `found_by` says how it was
+    discovered. `consent_evidence` is what shows that the hub agreed; without `consented_at` there
+    is no consent. `crawl_page` and `crawl_offset` say where an unfinished crawl goes on, and
+    `crawl_began_at` when the crawl under way, or else the last one, began.
     """
 
     __tablename__ = "peers"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     actor_uri: Mapped[str] = mapped_column(String(2048))
-    group_id: Mapped[str] = mapped_column(ForeignKey("groups.id"))
+    kind: Mapped[PeerKind] = mapped_column(enum_column(PeerKind))
+    found_by: Mapped[str] = mapped_column(String(2048))
+    group_id: Mapped[str | None] = mapped_column(ForeignKey("groups.id"))
     state: Mapped[PeerState] = mapped_column(enum_column(PeerState))
     state_since: Mapped[datetime]
     consented_at: Mapped[datetime | None]
@@ -81,6 +103,7 @@ class Peer(Scheduled, Base):
     keys_fetched_at: Mapped[datetime | None]
     crawl_page: Mapped[str | None] = mapped_column(String(2048))
     crawl_offset: Mapped[int] = mapped_column(default=0)
+    crawl_began_at: Mapped[datetime | None]
 
     __table_args__ = (UniqueConstraint("actor_uri"), UniqueConstraint("group_id"))
 
@@ -121,12 +144,24 @@ def by_group(session: Session, group_id: str, *, lock: bool = False) -> Peer:
     return peer
 
 
-def discover(session: Session, actor_uri: str, group_id: str) -> Peer:
-    """Return the peer of a group's actor, new where there is none; nothing is indexed yet."""
+def discover(
+    session: Session,
+    actor_uri: str,
+    *,
+    found_by: str,
+    kind: PeerKind = PeerKind.ACTIVITYPUB,
+    group_id: str | None = None,
+) -> Peer:
+    """Return the peer of an address, new where there is none; nothing is indexed yet.
+
+    A `group_id` is given to a peer that had none.
+    """
     peer = session.scalar(select(Peer).where(Peer.actor_uri == actor_uri))
     if peer is None:
         peer = Peer(
             actor_uri=actor_uri,
+            kind=kind,
+            found_by=found_by[:2048],
             group_id=group_id,
             state=PeerState.DISCOVERED,
             state_since=now(session),
@@ -134,7 +169,8 @@ def discover(session: Session, actor_uri: str, group_id: str) -> Peer:
             crawl_offset=0,
         )
         session.add(peer)
-        session.flush()
+    peer.group_id = peer.group_id or group_id
+    session.flush()
     return peer
 
 
@@ -235,9 +271,17 @@ def failed(session: Session, peer_id: int, *, gone: bool) -> PeerState:
 
 
 def may_index(session: Session, peer: Peer) -> bool:
-    """Tell whether the hub's listings are taken: it agreed, and the operator admitted it."""
-    hub = session.get(Hub, peer.group_id)
-    return peer.state in INDEXED and hub is not None and hub.state is HubState.ADMITTED
+    """Tell whether what a peer sends is taken: it agreed, and the operator has not suspended it.
+
+    Whether it is admitted concerns clearing alone.
+    """
+    return peer.state in INDEXED and not is_suspended(session, peer)
+
+
+def is_suspended(session: Session, peer: Peer) -> bool:
+    """Tell whether the operator has suspended a peer's hub."""
+    hub = session.get(Hub, peer.group_id) if peer.group_id else None
+    return hub is not None and hub.state is HubState.SUSPENDED
 
 
 def _withdraw_all(session: Session, peer: Peer, reason: WithdrawnReason) -> None:

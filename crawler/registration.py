@@ -231,7 +231,7 @@ def _consent(session: Session, message: Message, wanted: Wanted, actor: Actor, h
 
     An actor that says `indexable: false` says no, whatever the request says.
     """
-    peer = peers.discover(session, actor.id, hub.group_id)
+    peer = peers.discover(session, actor.id, found_by="its registration", group_id=hub.group_id)
     if not wanted.listings or actor.indexable is False:
         if peer.consented_at is not None:
             peers.revoke(session, peer)
@@ -245,13 +245,13 @@ def _consent(session: Session, message: Message, wanted: Wanted, actor: Actor, h
     }
     peers.consent(session, peer, evidence)
     waits = peer.state is peers.PeerState.CONSENTED or peer.attempts > 0
-    if hub.state is HubState.ADMITTED and waits:
+    if waits:
         peers.schedule(session, peer.id)  # it is up again, and need not wait out the back-off
     delivery.hurry(session, peer.id)
 
 
 def admit(session: Session, group_id: str) -> Hub:
-    """Admit a registered hub: from now on it is followed, where it agreed, and may pay.
+    """Admit a registered hub: from now on it may pay.
 
     Raises NotFoundError, and ConflictError where it is admitted already. Its account is opened by
     whoever admits it.

@@ -106,7 +106,7 @@ class Served:
     def admit(self, group_id: str) -> None:
         """Admit a hub as the operator does."""
         with transaction(self.services.engine) as session:
-            rate = parse_rate(admit(session, group_id).rate_wanted)
+            rate = parse_rate(admit(session, group_id).rate_wanted or "")
             accounts.open_account(session, group_id, accounts.DEFAULT_UNION, 10**6, 10**6)
             rates.agree(session, group_id, rate)
 

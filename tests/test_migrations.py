@@ -4,20 +4,56 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from conftest import disposed
+from conftest import disposed, new_database
 from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 import clearing
 import commons
 import crawler
 import marketplace
-from api.migrations import upgrade
+from api.migrations import upgrade, upgrade_engine
 from api.tables import metadata
 from commons.database import append_only_ddl, make_engine
+
+BEFORE_0005 = (
+    (
+        "INSERT INTO currencies (id, uri, code, name, scale, kind)"
+        " VALUES (1, 'https://hub.example/hour', 'HOUR', 'hour', 2, 'time')"
+    ),
+    (
+        "INSERT INTO groups (id, uri, name, summary, currency_id, created_at)"
+        " VALUES ('leeds', 'https://hub.example/group', 'Leeds', '', 1, '2026-10-01 08:00:00')"
+    ),
+    (
+        "INSERT INTO hubs (group_id, state, inbox_uri, rate_wanted, registered_at)"
+        " VALUES ('leeds', 'admitted', 'https://hub.example/inbox', '1/1', '2026-10-01 08:00:00')"
+    ),
+    (
+        "INSERT INTO peers (id, actor_uri, group_id, state, state_since, crawl_offset, attempts)"
+        " VALUES (1, 'https://hub.example/group', 'leeds', 'live', '2026-10-01 08:00:00', 0, 0)"
+    ),
+    (
+        "INSERT INTO deliveries (id, peer_id, inbox_uri, activity, created_at, attempts)"
+        " VALUES (1, 1, 'https://hub.example/inbox', '{}', '2026-10-01 08:00:00', 0)"
+    ),
+)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a database without anything in it, once on each of the two."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.sqlite'}"
+        return
+    with new_database(request.getfixturevalue("postgresql_server")) as url:
+        yield url
 
 
 def test_an_upgraded_empty_database_is_what_the_models_say(engine: Engine) -> None:
@@ -59,6 +95,31 @@ def test_append_only_tables_have_their_triggers(engine: Engine) -> None:
         for statement in append_only_ddl(table.name, engine.dialect.name):
             kind, name = statement.split()[1:3]
             assert kind == "FUNCTION" or name in triggers, table.name
+
+
+def test_what_stood_in_the_database_before_hubs_could_join_is_kept(
+    empty_database: str,
+) -> None:
+    with disposed(make_engine(empty_database)) as engine:
+        upgrade_engine(engine, "0004")
+        with engine.begin() as connection:
+            for statement in BEFORE_0005:
+                connection.execute(text(statement))
+        upgrade_engine(engine)
+        with engine.connect() as connection:
+            told = "SELECT kind, found_by, group_id, state FROM peers"
+            assert connection.execute(text(told)).all() == [
+                ("activitypub", "its registration", "leeds", "live")
+            ]
+            assert connection.scalar(text("SELECT rate_wanted FROM hubs")) == "1/1"
+            assert connection.scalar(text("SELECT count(*) FROM deliveries")) == 1
+
+
+def test_a_migrated_database_still_holds_its_foreign_keys(empty_database: str) -> None:
+    with disposed(make_engine(empty_database)) as engine:
+        upgrade_engine(engine)
+        with pytest.raises(IntegrityError), engine.begin() as connection:
+            connection.execute(text("INSERT INTO crawled_pages VALUES (7, 'https://hub.example')"))
 
 
 def test_no_module_with_tables_is_forgotten() -> None:

@@ -3,6 +3,9 @@
 There is no way down: an operator who has to go back restores the backup.
 """
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
 from commons.database import make_engine
-from commons.errors import UnavailableError
+from commons.errors import ConflictError, UnavailableError
 
 LOCK_TIMEOUT_SECONDS: Final = 10
 
@@ -50,11 +53,31 @@ def check(engine: Engine) -> None:
         raise UnavailableError(msg)
 
 
-def upgrade_engine(engine: Engine) -> str:
-    """Do what `upgrade` does, on an engine that is there already."""
-    with engine.begin() as connection:
+def upgrade_engine(engine: Engine, revision: str = "head") -> str:
+    """Do what `upgrade` does, on an engine that is there already, as far as `revision`."""
+    with engine.connect() as connection, _without_foreign_keys(connection), connection.begin():
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
         config = config_for(connection)
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
+        if connection.dialect.name == "sqlite":
+            dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+            if dangling is not None:
+                msg = f"after the migration a row of {dangling[0]} would point to nothing"
+                raise ConflictError(msg)
         return str(ScriptDirectory.from_config(config).get_current_head())
+
+
+@contextmanager
+def _without_foreign_keys(connection: Connection) -> Iterator[None]:
+    """Let SQLite make tables anew to which others point; it changes no column in place."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 (told to the type checker)
+    driver.execute("PRAGMA foreign_keys=OFF")  # outside a transaction, or it does nothing
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA foreign_keys=ON")

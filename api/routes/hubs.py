@@ -86,7 +86,7 @@ class HubView(BaseModel):
     name: str
     actor: str
     state: HubState
-    rate_wanted: str
+    rate_wanted: str | None
     registered_at: datetime
     admitted_at: datetime | None
     peer: PeerReport
