@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse
 
 from api import problems
 from api.caching import Cacheable
-from api.routes.groups import admitted, groups_of
+from api.routes.groups import clearing, groups_of, taking_part
 from api.routes.listings import why
 from api.search_form import (
     DISTANCES_KM,
@@ -52,7 +52,8 @@ router = APIRouter(include_in_schema=False, route_class=Cacheable)
 @router.get("/")
 def search_page(request: Request, services: Shared, session: Reading) -> Response:
     """Show the form and what was found."""
-    groups = admitted(session)
+    groups = taking_part(session)
+    payers = clearing(session)
     asked = read_form(request.query_params.multi_items(), groups)
     page, down = None, ""
     if asked.query is not None:
@@ -71,7 +72,8 @@ def search_page(request: Request, services: Shared, session: Reading) -> Respons
         "currencies": currency_codes(session),
         "means": means_of(asked, page),
         "distances": DISTANCES_KM,
-        "few_groups": len(groups) <= MOST_OF_A_SELECT,
+        "payers": payers,
+        "few_groups": len(payers) <= MOST_OF_A_SELECT,
         "facets": facets_of(asked, page, by_id) if page else {},
         "most_of_an_author": _most_of_an_author(page) if page else 0,
     }
@@ -94,7 +96,7 @@ def listing_page(listing_id: str, request: Request, session: Reading) -> Respons
         "allowed_by": _ALLOWED_BY[ConsentBasis(why(listing).basis)],
         "back": f"/?{question}" if question else "/",
         "origin": listing.url or listing.uri,
-        "groups": {group.id: group for group in admitted(session)},
+        "groups": {group.id: group for group in taking_part(session)},
         "currencies": currency_codes(session),
     }
     return _render("listing.html", context)

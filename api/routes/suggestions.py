@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from api.caching import Cacheable
-from api.routes.groups import admitted
+from api.routes.groups import taking_part
 from api.services import Reading, Shared
 from commons.errors import InvalidError
 from marketplace.gazetteer import gazetteer
@@ -37,7 +37,7 @@ class SuggestedPlace(BaseModel):
 
 
 class SuggestedGroup(BaseModel):
-    """A group whose hub is admitted, for `group`."""
+    """A group that takes part, for `group`."""
 
     id: str
     name: str
@@ -75,14 +75,14 @@ class SuggestionList(BaseModel):
     },
 )
 def suggest(request: Request, services: Shared, session: Reading) -> SuggestionList:
-    """Complete what is typed from listings that are seen now and groups that are admitted.
+    """Complete what is typed from listings that are seen now and groups that take part.
 
     Places are first those of groups and listings, then towns by population. Accents and case do
     not matter. Words complete the last one that was typed.
     """
     text = _text_of(request)
     found = services.index.suggest(text, MOST)
-    groups = admitted(session)
+    groups = taking_part(session)
     of_groups = [
         Place(group.place_name, group.lat, group.lon)
         for group in groups
