@@ -1,9 +1,12 @@
 """Documents of the fediverse read as plain JSON, by compact term; pure.
 
 Contexts are never fetched: `vf:publishes`, `ValueFlows:publishes` and `publishes` are one term,
-and a value may stand alone, in an array, as a URI or as an object with an id.
+and a value may stand alone, in an array, as a list or a literal of JSON-LD, as a URI or as an
+object with an id.
 """
 
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from commons.errors import InvalidError, MalformedError
+from commons.json_reading import DEPTH_MAX
 
 PUBLIC: Final = "https://www.w3.org/ns/activitystreams#Public"
 # In UTF-8, since an index of PostgreSQL takes no key of more than 2,704 bytes.
@@ -19,6 +23,16 @@ LONGEST_URI_BYTES: Final = 2048
 
 _PREFIXES: Final = ("", "vf:", "ValueFlows:", "om2:", "as:", "toot:")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_LEFT_OUT: Final = re.compile(r"^[\0- ]|[\t\r\n]")  # what `urlsplit` reads over
+_DISPUTED: Final = re.compile(r"[@\\]")
+_KEPT_AS_WRITTEN: Final = frozenset({"id", "type"})  # `schema:id` and `dc:type` say other things
+_LARGEST_INTEGER: Final = 2**63 - 1
+_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,400}(?:\.[0-9]{0,400})?(?:[eE][+-]?[0-9]{1,4})?")
+_EPOCH_SECONDS: Final = re.compile(r"[0-9]{9,11}")
+_ZONE_NAME: Final = re.compile(r"\[[^\]]*\]$")  # RFC 9557 puts it behind the offset
+_LONGEST_TIME: Final = 100
+_LEAP_SECOND: Final = re.compile(r"(?<=:[0-9]{2}):60(?![0-9])")
+_FLAGS: Final = {"true": True, "false": False}
 
 Document = dict[str, Any]
 
@@ -50,12 +64,43 @@ def get(document: Document, term: str) -> Any:  # noqa: ANN401 - JSON may be any
     return None
 
 
+def compact(document: Document) -> Document:
+    """Return a document in which every term stands under its compact name too.
+
+    A term that is written without prefix goes before the same with one. Raises MalformedError
+    where the document is nested more deeply than any that is read here.
+    """
+    compacted: Document = _compacted(document, DEPTH_MAX)
+    return compacted
+
+
+def _compacted(value: Any, depth: int) -> Any:  # noqa: ANN401 - JSON may be anything
+    if not isinstance(value, dict | list):
+        return value
+    if depth == 0:
+        msg = f"the document is nested more than {DEPTH_MAX} levels deep"
+        raise MalformedError(msg)
+    if isinstance(value, list):
+        return [_compacted(one, depth - 1) for one in value]
+    members = {key: _compacted(one, depth - 1) for key, one in value.items()}
+    for key in value:
+        name = local_name(key) if ":" in key else ""
+        is_new = name not in _KEPT_AS_WRITTEN and members.get(name) is None
+        if name and is_new:
+            members[name] = members[key]
+    return members
+
+
 def values(document: Document, term: str) -> list[Any]:
     """Return a term's values as a list, whatever form they have."""
     value = get(document, term)
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
+    if not isinstance(value, list | dict):
+        return [] if value is None else [value]
+    found: list[Any] = []
+    for one in value if isinstance(value, list) else [value]:
+        inner = one.get("@list", one.get("@set")) if isinstance(one, dict) else None
+        found += inner if isinstance(inner, list) else [one]
+    return [one for one in found if one is not None]
 
 
 def objects(document: Document, term: str) -> Iterator[Document]:
@@ -90,30 +135,42 @@ def first_id(document: Document, *terms: str) -> str:
     return next((uri for term in terms for uri in ids(document, term)), "")
 
 
+def literal(value: object) -> object:
+    """Return what a literal of JSON-LD says; any other value as it is."""
+    return value.get("@value") if isinstance(value, dict) else value
+
+
 def text(document: Document, *terms: str) -> str:
     """Return the first text under the first of the terms that has one; else empty."""
     for term in terms:
         for value in values(document, term):
-            literal = value.get("@value") if isinstance(value, dict) else value
-            if isinstance(literal, str) and literal.strip():
-                return literal
+            written = literal(value)
+            if isinstance(written, str) and written.strip():
+                return written
     return ""
 
 
 def texts(document: Document, term: str) -> tuple[str, ...]:
     """Return those of a term's values that are texts."""
-    return tuple(value for value in values(document, term) if isinstance(value, str))
+    said = (literal(value) for value in values(document, term))
+    return tuple(written for written in said if isinstance(written, str))
 
 
 def decimal_text(document: Document, term: str) -> str | None:
     """Return a number as it was written; a JSON number in its shortest decimal form."""
     for value in values(document, term):
-        literal = value.get("@value") if isinstance(value, dict) else value
-        if isinstance(literal, str):
-            return literal.strip()
-        if isinstance(literal, int | float) and not isinstance(literal, bool):
-            return f"{Decimal(repr(literal)):f}"
+        written = literal(value)
+        if isinstance(written, str) and written.strip():
+            return written.strip()
+        if _is_number(written):
+            return f"{Decimal(repr(written)):f}"
     return None
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) <= _LARGEST_INTEGER
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def number(document: Document, term: str, field: str) -> float | None:
@@ -121,38 +178,62 @@ def number(document: Document, term: str, field: str) -> float | None:
     written = decimal_text(document, term)
     if written is None:
         return None
-    try:
-        return float(written)
-    except ValueError as error:
-        raise InvalidError(field, "must be a number") from error
+    read = float(written) if _NUMBER.fullmatch(written) else math.nan
+    if not math.isfinite(read):
+        raise InvalidError(field, "must be a number")
+    return read + 0.0  # no negative zero
 
 
 def flag(document: Document, term: str) -> bool | None:
-    """Return a yes or no; None where neither is said."""
-    value = get(document, term)
-    return value if isinstance(value, bool) else None
+    """Return a yes or no, also one written as a text; None where neither is said."""
+    for value in values(document, term):
+        said = literal(value)
+        if isinstance(said, str):
+            said = _FLAGS.get(said.strip().lower())
+        if isinstance(said, bool):
+            return said
+    return None
 
 
 def moment(document: Document, *terms: str) -> datetime | None:
-    """Return the first time under the terms, in UTC; InvalidError where it is none."""
-    written = text(document, *terms)
-    if not written:
-        return None
+    """Return the first time under the terms, in UTC; InvalidError where it is none.
+
+    A number is a time in seconds since 1970; a time without a zone is taken as UTC.
+    """
+    for term in terms:
+        for value in values(document, term):
+            written = literal(value)
+            if _is_number(written) or (isinstance(written, str) and written.strip()):
+                return _moment(str(written).strip(), term)
+    return None
+
+
+def _moment(written: str, term: str) -> datetime:
     try:
-        read = datetime.fromisoformat(written.strip())
+        written = written[:_LONGEST_TIME]
+        if _EPOCH_SECONDS.fullmatch(written.partition(".")[0]):
+            return datetime.fromtimestamp(float(written), UTC)
+        plain = _LEAP_SECOND.sub(":59", _ZONE_NAME.sub("", written).upper())
+        read = datetime.fromisoformat(plain)
         return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise InvalidError(terms[0], "must be a time by RFC 3339") from error
+    except (ValueError, OverflowError, OSError) as error:
+        raise InvalidError(term, "must be a time by RFC 3339") from error
 
 
 def origin(uri: str) -> tuple[str, str, int | None] | None:
-    """Return scheme, host and port of an http(s) address; None where it is none that is kept."""
-    if not _is_short(uri):
+    """Return scheme, host and port of an http(s) address; None where it is none that is kept.
+
+    Nor is one of which readers disagree whose it is: browsers end a host at a backslash, and some
+    take what stands before an `@` for it.
+    """
+    if not _is_short(uri) or _LEFT_OUT.search(uri):
         return None
     try:
         parts = urlsplit(uri)
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
+        return None
+    if _DISPUTED.search(parts.netloc):
         return None
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         return None

@@ -32,6 +32,11 @@ _TAG: Final = re.compile(r"<(/?)([a-z][a-z0-9]*)")
 # Tags without content, and those that close themselves where the next of their kind begins.
 _NEVER_NESTED: Final = {"area", "br", "col", "dd", "dt", "hr", "img", "input", "li", "p", "wbr"}
 _BREAKING: Final = re.compile(r"</?(?:p|br|ul|ol|li)\b")
+# They turn the direction of what stands beside a title in the same line, and hide what it says.
+_TURNING: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
+# Letters and symbols by their category, and yet nothing is seen of them.
+_BLANK: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+_SEEN: Final = frozenset("LNPS")
 
 
 class ListingType(StrEnum):
@@ -92,7 +97,7 @@ def check(draft: Draft) -> CheckedDraft:
     for field, uri in _uris(draft):
         _check_uri(field, uri)
     title = _plain("title", draft.title, LONGEST_TITLE)
-    if not title:
+    if not shows(title):
         raise InvalidError("title", "must not be empty")
     for index, payment in enumerate(draft.payments):
         payment.check(f"payments[{index}]")
@@ -115,6 +120,18 @@ def check(draft: Draft) -> CheckedDraft:
         place_name=_plain("place_name", draft.place_name or "", LONGEST_NAME) or None,
     )
     return CheckedDraft(**vars(kept))
+
+
+def shows(text: str) -> bool:
+    """Tell whether anything is seen of a text: spaces, joiners and marks alone show nothing.
+
+    Characters that this Python does not know yet, such as new emoji, count as seen.
+    """
+    return any(
+        sign not in _BLANK
+        and (unicodedata.category(sign)[0] in _SEEN or unicodedata.category(sign) in {"Cn", "Co"})
+        for sign in text
+    )
 
 
 def plain_text(body: str) -> str:
@@ -174,7 +191,7 @@ def _check_characters(field: str, text: str) -> None:
 
 def _plain(field: str, text: str, longest: int) -> str:
     _check_characters(field, text)
-    text = " ".join(unicodedata.normalize("NFC", text).split())
+    text = " ".join(unicodedata.normalize("NFC", _TURNING.sub("", text)).split())
     if len(text) > longest:
         raise InvalidError(field, f"must have at most {longest} characters")
     return text

@@ -10,7 +10,7 @@ import pytest
 from commons.errors import InvalidError
 from crawler.terms import activity, types
 from crawler.vocabulary import payment_links, read
-from marketplace.drafts import Draft, ListingType, check
+from marketplace.drafts import ListingType, check
 from marketplace.payment import PaymentMeans
 
 PUBLIC = "https://www.w3.org/ns/activitystreams#Public"
@@ -31,38 +31,6 @@ def proposal(**more: object) -> dict[str, Any]:
         "to": PUBLIC,
     }
     return {**told, **more}
-
-
-def told_of(draft: Draft) -> dict[str, Any]:
-    """Everything that the expectations may name, in their words."""
-    expires = draft.expires_at
-    return {
-        "id": draft.uri,
-        "type": str(draft.type),
-        "title": draft.title,
-        "author": draft.author_uri,
-        "group": draft.group_uri,
-        "lat": draft.lat,
-        "lon": draft.lon,
-        "place_name": draft.place_name,
-        "language": draft.language,
-        "expires": expires.isoformat().replace("+00:00", "Z") if expires else None,
-        "payment": [payment.as_json() for payment in draft.payments],
-    }
-
-
-@pytest.mark.parametrize("name", ["announce-create-proposal.json", "timebank-request.json"])
-def test_a_dialect_gives_exactly_what_is_expected(vectors: Path, name: str) -> None:
-    expected = document(vectors, "dialects/expected.json")[name]
-
-    found = read(document(vectors, f"dialects/{name}"))
-
-    drafts = [told_of(check(reading.draft)) for reading in found]
-    shown = [
-        {key: draft[key] for key in wanted} for draft, wanted in zip(drafts, expected, strict=True)
-    ]
-    assert shown == expected
-    assert all(reading.to == (PUBLIC,) for reading in found)
 
 
 def test_the_minimal_proposal_is_read_and_has_no_title(vectors: Path) -> None:
