@@ -115,12 +115,9 @@ def retry_after_seconds(value: str | None) -> float:
 
 def read_object(url: str, response: Response, accept: str) -> dict[str, Any]:
     """Return the body as a JSON object of an accepted media type, or raise FetchError."""
-    media_type = response.header("content-type")
-    if not _is_accepted(media_type, accept):
-        msg = f"{url} is of the media type {media_type!r}"
-        raise FetchError(msg, status=response.status)
+    body = read_accepted(url, response, accept)
     try:
-        value = read_json(response.body)
+        value = read_json(body)
     except MalformedError as error:
         msg = f"{url}: {error.detail}"
         raise FetchError(msg, status=response.status) from error
@@ -128,6 +125,15 @@ def read_object(url: str, response: Response, accept: str) -> dict[str, Any]:
         msg = f"{url} is no JSON object"
         raise FetchError(msg, status=response.status)
     return value
+
+
+def read_accepted(url: str, response: Response, accept: str) -> bytes:
+    """Return the body, whatever it is, of an accepted media type, or raise FetchError."""
+    media_type = response.header("content-type")
+    if not _is_accepted(media_type, accept):
+        msg = f"{url} is of the media type {media_type!r}"
+        raise FetchError(msg, status=response.status)
+    return response.body
 
 
 def _is_accepted(media_type: str | None, accept: str) -> bool:

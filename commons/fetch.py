@@ -1,19 +1,15 @@
 """The one door to the network: everything that is fetched or delivered goes through it."""
 
 import asyncio
-import secrets
-import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any, Final, Self
 from urllib.parse import urljoin
 
 import httpcore2
-import httpx2
 
 from commons.addresses import Target, names_loopback, read_target
 from commons.answers import (
@@ -21,16 +17,18 @@ from commons.answers import (
     Held,
     Response,
     conditions,
-    read_body,
+    read_accepted,
     read_object,
     retry_after_seconds,
 )
-from commons.errors import AddressRefusedError, FetchError, MalformedError
+from commons.errors import AddressRefusedError, FetchError
 from commons.guarded_network import GuardedNetwork, Resolve, resolve
+from commons.knocking import REFUSALS, Knocks, Scheme, Signing
 from commons.politeness import NEWCOMERS_A_DAY, Host, Hosts, Newcomers
 from commons.robots import NAME, Rules, read_rules
 from commons.settings import Settings
-from commons.signatures import Message, PrivateKey, sign
+from commons.signatures import Message, PrivateKey
+from commons.wire import FIRST_REDIRECT, HOST_FAILURES, Request, exchange, tls
 
 AGENT: Final = f"{NAME}/0.1"
 DESCRIPTOR: Final = "application/jrd+json, application/json"
@@ -40,10 +38,10 @@ REDIRECTS_MAX: Final = 3
 ROBOTS_SECONDS: Final = 24 * 3600
 """How long a robots.txt is gone by before it is asked for again."""
 
+_ROBOTS_PATH: Final = "/robots.txt"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _FINAL_STATUSES: Final = frozenset({404, 410, 451})
 _WAIT_STATUSES: Final = frozenset({429, 503})
-_FIRST_REDIRECT: Final = 300
 _NOT_MODIFIED: Final = 304
 _FIRST_ERROR: Final = 400
 _FIRST_SERVER_ERROR: Final = 500
@@ -61,6 +59,15 @@ class Document:
     headers: Sequence[tuple[str, str]]
 
 
+@dataclass(frozen=True)
+class Text:
+    """What is no JSON object, or is read less strictly, and the URL that it finally came from."""
+
+    url: str
+    body: bytes
+    headers: Sequence[tuple[str, str]]
+
+
 @dataclass
 class _Errand:
     """What a door is used for; `fetches_left` None is no limit."""
@@ -75,7 +82,8 @@ class Door:
 
     `polite` off lifts the pace (one request in flight and one a second per host), which this
     machine's own addresses never need. `deadline_seconds` bounds one whole fetch, with its
-    redirects and with the wait for its turn.
+    redirects and with the wait for its turn. `refuses` tells of a host whether the operator blocks
+    it: it is then neither looked up nor asked.
     """
 
     def __init__(  # noqa: PLR0913 - the last four are what a test must hold in its hand
@@ -84,6 +92,7 @@ class Door:
         key_id: str | None = None,
         private_key: PrivateKey | None = None,
         *,
+        refuses: Callable[[str], Awaitable[bool]] | None = None,
         polite: bool = True,
         deadline_seconds: float = DEADLINE_SECONDS,
         network: httpcore2.AsyncNetworkBackend | None = None,
@@ -91,8 +100,9 @@ class Door:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._allow_loopback = settings.allow_loopback
-        self._key_id = key_id
-        self._private_key = private_key
+        self._refuses = refuses
+        self._signing = Signing(key_id, private_key) if key_id and private_key else None
+        self._knocks = Knocks()
         self._polite = polite
         self._deadline_seconds = deadline_seconds
         self._clock = clock
@@ -104,7 +114,7 @@ class Door:
         about = "; ".join(part for part in (f"+{settings.base_url}", contact) if part)
         self._agent = f"{AGENT} ({about})"
         self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=_tls(),
+            ssl_context=tls(),
             max_connections=_CONNECTIONS_MAX,
             keepalive_expiry=_KEEPALIVE_SECONDS,
             network_backend=GuardedNetwork(
@@ -130,11 +140,17 @@ class Door:
         What has not changed since it was last fetched is not sent again. Raises FetchError;
         `final` for 404, 410, 451, for what AddressRefusedError says and what robots.txt refuses.
         """
-        if self._errand.crawling:
-            await self._crawl_turn(url)
-        async with self._deadline(url):
-            target, response = await self._follow(url, accept, crawling=self._errand.crawling)
-            return Document(target.url, read_object(target.url, response, accept), response.headers)
+        target, response = await self._get(url, accept)
+        return Document(target.url, read_object(target.url, response, accept), response.headers)
+
+    async def get_text(self, url: str, *, accept: str) -> Text:
+        """Fetch what is of one of the accepted media types as it is, as `get_json` does."""
+        target, response = await self._get(url, accept)
+        return Text(target.url, read_accepted(target.url, response, accept), response.headers)
+
+    def forget(self, url: str, *, accept: str) -> None:
+        """Hold nothing of what was fetched from a URL."""
+        self._held.drop(url, accept)
 
     async def post(self, url: str, body: bytes, media_type: str) -> Response:
         """Deliver a body and return the answer, which is below 400 and no redirect.
@@ -145,10 +161,23 @@ class Door:
         headers = [("Content-Type", media_type), ("Accept-Encoding", "identity")]
         async with self._deadline(url):
             target = read_target(url, allow_loopback=self._allow_loopback)
-            response = await self._exchange("POST", target, headers, body)
-        if response.status >= _FIRST_REDIRECT:
+            response = await self._exchange(Request("POST", target, headers, body))
+        if response.status >= FIRST_REDIRECT:
             msg = f"{url} redirects a delivery"
             raise FetchError(msg, status=response.status)
+        return response
+
+    async def call(self, method: str, url: str, body: bytes, signing: Signing) -> Response:
+        """Call a server's interface with JSON, signed by `signing` alone; raises as `post` does."""
+        headers = [("Content-Type", "application/json"), ("Accept", "application/json")]
+        view = copy(self)
+        view._signing = signing  # noqa: SLF001 (its own)
+        async with self._deadline(url):
+            target = read_target(url, allow_loopback=self._allow_loopback)
+            asked = Request(method, target, [*headers, ("Accept-Encoding", "identity")], body)
+            response = await view._request(asked, Scheme.RFC9421)  # noqa: SLF001 (its own)
+        if response.status >= FIRST_REDIRECT:
+            raise FetchError(f"{url} answered {response.status}", status=response.status)
         return response
 
     async def aclose(self) -> None:
@@ -163,6 +192,12 @@ class Door:
         except TimeoutError as error:
             msg = f"{url} was not done in {self._deadline_seconds:g} s"
             raise FetchError(msg) from error
+
+    async def _get(self, url: str, accept: str) -> tuple[Target, Response]:
+        if self._errand.crawling:
+            await self._crawl_turn(url)
+        async with self._deadline(url):
+            return await self._follow(url, accept, crawling=self._errand.crawling)
 
     async def _follow(self, url: str, accept: str, *, crawling: bool) -> tuple[Target, Response]:
         """Ask for a URL and follow its redirects; return where they end and what is there."""
@@ -182,7 +217,7 @@ class Door:
         held = self._held.get(target.url, accept)
         headers = [("Accept", accept), ("Accept-Encoding", "gzip"), *conditions(held)]
         try:
-            response = await self._exchange("GET", target, headers, b"")
+            response = await self._exchange(Request("GET", target, headers))
         except FetchError as error:
             if error.final:
                 self._held.drop(target.url, accept)
@@ -206,9 +241,10 @@ class Door:
 
         Raises a final FetchError where they do not let us read the target.
         """
+        await self._check_blocked(target)
         host = self._host("GET", target)
         if host.rules is None or self._clock() >= host.rules_until:
-            host.rules = await self._robots(f"{target.scheme}://{target.authority}/robots.txt")
+            host.rules = await self._robots(f"{target.scheme}://{target.authority}{_ROBOTS_PATH}")
             host.rules_until = self._clock() + ROBOTS_SECONDS
         if not host.rules.allow(target.path):
             msg = f"the robots.txt of {target.authority} does not let {NAME} read {target.url}"
@@ -242,27 +278,46 @@ class Door:
             raise AddressRefusedError(msg)
         return following
 
-    async def _exchange(
-        self, method: str, target: Target, headers: list[tuple[str, str]], body: bytes
-    ) -> Response:
+    async def _exchange(self, asked: Request) -> Response:
+        """Send a request, and once more signed by the older scheme where the host refuses it."""
+        target, place = asked.target, (asked.method, asked.target.authority)
+        schemes = self._knocks.schemes(*place, self._clock())
+        if self._signing is None or target.path == _ROBOTS_PATH:
+            schemes = schemes[:1]  # unsigned, or what is anybody's to read
+        response = await self._request(asked, schemes[0])
+        if response.status in REFUSALS and len(schemes) > 1:
+            response = await self._request(asked, schemes[1])
+            if response.status in REFUSALS:
+                self._knocks.note(*place, None, self._clock())
+            elif response.status < _FIRST_ERROR:
+                self._knocks.note(*place, schemes[1], self._clock())
+        if response.status >= _FIRST_ERROR:
+            msg = f"{target.url} answered {response.status}"
+            raise FetchError(msg, final=response.status in _FINAL_STATUSES, status=response.status)
+        return response
+
+    async def _request(self, asked: Request, scheme: Scheme) -> Response:
         """Send one request when it is the host's turn, and remember how the host fared."""
+        await self._check_blocked(asked.target)
         self._count()
-        host = self._host(method, target)
-        async with self._turn(host, target):
+        host = self._host(asked.method, asked.target)
+        async with self._turn(host, asked.target):
             try:
-                response = await self._send(method, target, headers, body)
-            except _HOST_FAILURES as error:
+                response = await self._send(asked, scheme)
+            except HOST_FAILURES as error:
                 host.failed(self._clock())
-                msg = f"{target.authority} could not be asked: {error or type(error).__name__}"
+                msg = f"{asked.target.authority} could not be asked: {_told(error)}"
                 raise FetchError(msg) from error
             except asyncio.CancelledError:
                 host.failed(self._clock())  # the deadline passed while the host had its turn
                 raise
         self._remember(host, response)
-        if response.status >= _FIRST_ERROR:
-            msg = f"{target.url} answered {response.status}"
-            raise FetchError(msg, final=response.status in _FINAL_STATUSES, status=response.status)
         return response
+
+    async def _check_blocked(self, target: Target) -> None:
+        if self._refuses is not None and await self._refuses(target.host):
+            msg = f"{target.host} is of a domain that the operator of this service blocks"
+            raise AddressRefusedError(msg)
 
     def _count(self) -> None:
         if self._errand.fetches_left is None:
@@ -316,69 +371,23 @@ class Door:
         else:
             host.answered()
 
-    async def _send(
-        self, method: str, target: Target, headers: list[tuple[str, str]], body: bytes
-    ) -> Response:
-        lines = [("Host", target.authority), ("User-Agent", self._agent), *headers]
-        if method == "POST":
-            lines.append(("Content-Length", str(len(body))))
-        lines.extend(self._signature(Message(method, target.url, lines, body)))
-        request = httpcore2.Request(
-            method,
-            httpcore2.URL(
-                scheme=target.scheme.encode(),
-                host=target.host.encode(),
-                port=target.port,
-                target=target.path.encode(),
-            ),
-            headers=[(name.encode(), value.encode("latin-1", "replace")) for name, value in lines],
-            content=body or None,
-        )
-        answer = await self._pool.handle_async_request(request)
-        try:
-            read = [
-                (name.decode("latin-1"), text.decode("latin-1")) for name, text in answer.headers
-            ]
-            response = Response(answer.status, read, b"")
-            if answer.status >= _FIRST_REDIRECT:
-                return response  # nothing that would be read follows
-            return replace(
-                response, body=await read_body(target.url, response, answer.aiter_stream())
-            )
-        finally:
-            await answer.aclose()
-
-    def _signature(self, message: Message) -> Iterable[tuple[str, str]]:
-        if self._key_id is None or self._private_key is None:
-            return ()
-        try:
-            return sign(
-                message,
-                self._private_key,
-                self._key_id,
-                nonce=secrets.token_urlsafe(16),
-                created=datetime.now(UTC),
-            ).items()
-        except MalformedError as error:
-            msg = f"{message.target_uri} cannot be asked for: {error.detail}"
-            raise FetchError(msg, final=True) from error
+    async def _send(self, asked: Request, scheme: Scheme) -> Response:
+        target = asked.target
+        lines = [("Host", target.authority), ("User-Agent", self._agent), *asked.headers]
+        if asked.method == "POST":
+            lines.append(("Content-Length", str(len(asked.body))))
+        if self._signing is not None:
+            message = Message(asked.method, target.url, lines, asked.body)
+            lines.extend(self._signing.headers(message, scheme))
+        return await exchange(self._pool, asked, lines)
 
 
-_HOST_FAILURES: Final = (
-    httpcore2.TimeoutException,
-    httpcore2.NetworkError,
-    httpcore2.ProtocolError,
-    OSError,
-    UnicodeError,  # a name that cannot be put into DNS
-)
-
-
-def _tls() -> ssl.SSLContext:
-    return httpx2.create_ssl_context(trust_env=False)
+def _told(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _refuse_closed(host: Host, target: Target, now: float) -> None:
     seconds = host.closed_seconds(now)
     if seconds > 0:
         msg = f"{target.authority} is left alone for another {seconds:.0f} s"
-        raise FetchError(msg)
+        raise FetchError(msg, wait_seconds=seconds)

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_der_public_key,
     load_pem_private_key,
     load_pem_public_key,
 )
@@ -29,9 +30,11 @@ _RSA_MAX_BITS: Final = 4096
 _PEM_MAX_CHARS: Final = 4096
 
 _BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-_MULTIKEY_MAX_CHARS: Final = 64
+_MULTIKEY_MAX_CHARS: Final = 800  # an RSA key of 4096 bits has 726
+_SIGNATURE_MAX_CHARS: Final = 100
 _ED25519_PREFIX: Final = b"\xed\x01"
 _ED25519_BYTES: Final = 32
+_RSA_PREFIX: Final = b"\x85\x24"
 
 
 def generate_ed25519() -> Ed25519PrivateKey:
@@ -77,6 +80,10 @@ def load_public_pem(text: str) -> PublicKey:
     except (ValueError, UnsupportedAlgorithm) as error:
         msg = f"this is no public key in PEM: {error}"
         raise MalformedError(msg) from error
+    return _taken(key)
+
+
+def _taken(key: object) -> PublicKey:
     if not isinstance(key, Ed25519PublicKey | RSAPublicKey):
         msg = f"keys of the kind {type(key).__name__} are not taken"
         raise MalformedError(msg)
@@ -86,21 +93,50 @@ def load_public_pem(text: str) -> PublicKey:
     return key
 
 
-def encode_multikey(key: Ed25519PublicKey) -> str:
-    """Write an Ed25519 public key as `publicKeyMultibase` (Multikey, base58-btc)."""
-    return "z" + _base58(_ED25519_PREFIX + key.public_bytes_raw())
+def encode_multikey(key: PublicKey) -> str:
+    """Write a public key as `publicKeyMultibase` (Multikey, base58-btc; FEP-521a)."""
+    if isinstance(key, Ed25519PublicKey):
+        return encode_base58(_ED25519_PREFIX + key.public_bytes_raw())
+    return encode_base58(_RSA_PREFIX + key.public_bytes(Encoding.DER, PublicFormat.PKCS1))
 
 
-def decode_multikey(text: str) -> Ed25519PublicKey:
-    """Read the Ed25519 key of a `publicKeyMultibase`, or raise MalformedError."""
-    if not text.startswith("z") or len(text) > _MULTIKEY_MAX_CHARS:
-        msg = "a Multikey is written in base58-btc, which begins with z"
-        raise MalformedError(msg)
-    raw = _from_base58(text[1:])
+def decode_multikey(text: str) -> PublicKey:
+    """Read the Ed25519 or RSA key of a `publicKeyMultibase`, or raise MalformedError."""
+    raw = decode_base58(text, _MULTIKEY_MAX_CHARS)
+    if raw.startswith(_RSA_PREFIX):
+        return _rsa_multikey(text, raw)
     if not raw.startswith(_ED25519_PREFIX) or len(raw) != len(_ED25519_PREFIX) + _ED25519_BYTES:
-        msg = "this Multikey is no Ed25519 public key"
+        msg = "this Multikey is no Ed25519 or RSA public key"
         raise MalformedError(msg)
     return Ed25519PublicKey.from_public_bytes(raw[len(_ED25519_PREFIX) :])
+
+
+def _rsa_multikey(text: str, raw: bytes) -> PublicKey:
+    try:
+        key = _taken(load_der_public_key(raw[len(_RSA_PREFIX) :]))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        msg = f"this Multikey is no RSA public key: {error}"
+        raise MalformedError(msg) from error
+    if encode_multikey(key) != text:
+        msg = "this Multikey is no RSA public key in PKCS#1"
+        raise MalformedError(msg)
+    return key
+
+
+def encode_base58(raw: bytes) -> str:
+    """Write bytes in base58-btc with the z that names it (multibase)."""
+    return "z" + _base58(raw)
+
+
+def decode_base58(text: str, most_chars: int = _SIGNATURE_MAX_CHARS) -> bytes:
+    """Read what `encode_base58` writes; MalformedError where it is longer or written otherwise.
+
+    Decoding takes time by the square of the length, hence the bound: by default a signature's.
+    """
+    if not text.startswith("z") or len(text) > most_chars:
+        msg = f"this must be base58-btc, which begins with z, in up to {most_chars} characters"
+        raise MalformedError(msg)
+    return _from_base58(text[1:])
 
 
 def _base58(raw: bytes) -> str:

@@ -39,6 +39,8 @@ from commons.key_formats import (
 )
 
 __all__ = [
+    "BODILESS_METHODS",
+    "KEY_ID_MAX_CHARS",
     "REQUEST",
     "REQUEST_WITH_BODY",
     "RESPONSE",
@@ -67,10 +69,17 @@ REQUEST_WITH_BODY: Final = (*REQUEST, "content-digest")
 RESPONSE: Final = ("@status", "content-digest")
 
 _LABEL: Final = "sig1"
-_BODILESS_METHODS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+BODILESS_METHODS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 # Repeated, these let two readers of one message see two different messages.
-_SINGLE_HEADERS: Final = ("signature", "signature-input", "content-digest", "date", "host")
-_KEY_ID_MAX_CHARS: Final = 2048
+_SINGLE_HEADERS: Final = (
+    "signature",
+    "signature-input",
+    "content-digest",
+    "digest",
+    "date",
+    "host",
+)
+KEY_ID_MAX_CHARS: Final = 2048
 _NONCE_MAX_CHARS: Final = 128
 
 
@@ -103,9 +112,7 @@ def required_parts(message: Message) -> tuple[str, ...]:
     """Return the parts that a signature of this message must cover, by method and direction."""
     if message.status is not None:
         return RESPONSE
-    return (
-        REQUEST if message.method in _BODILESS_METHODS and not message.body else REQUEST_WITH_BODY
-    )
+    return REQUEST if message.method in BODILESS_METHODS and not message.body else REQUEST_WITH_BODY
 
 
 def algorithm_of(key: object) -> Literal["ed25519", "rsa-v1_5-sha256"]:
@@ -188,8 +195,8 @@ def key_id_of(message: Message) -> str:
         msg = "Signature-Input is no inner list"
         raise MalformedError(msg)
     key_id = parameters.get("keyid")
-    if not isinstance(key_id, str) or not 0 < len(key_id) <= _KEY_ID_MAX_CHARS:
-        msg = f"the signature names no key in up to {_KEY_ID_MAX_CHARS} characters"
+    if not isinstance(key_id, str) or not 0 < len(key_id) <= KEY_ID_MAX_CHARS:
+        msg = f"the signature names no key in up to {KEY_ID_MAX_CHARS} characters"
         raise MalformedError(msg)
     return key_id
 

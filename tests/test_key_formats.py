@@ -10,6 +10,7 @@ from commons.errors import LocalPayError, MalformedError
 from commons.key_formats import (
     PrivateKey,
     decode_multikey,
+    encode_base58,
     encode_multikey,
     generate_ed25519,
     generate_rsa,
@@ -64,7 +65,24 @@ def test_a_multikey_is_read_as_the_standard_writes_it() -> None:
     text = "z6MkrJVnaZkeFzdQyMZu1cgjg7k1pZZ6pvBQ7XJPt4swbTQ2"
     assert encode_multikey(decode_multikey(text)) == text
     own = ED25519.public_key()
-    assert decode_multikey(encode_multikey(own)).public_bytes_raw() == own.public_bytes_raw()
+    assert decode_multikey(encode_multikey(own)) == own
+
+
+def test_an_rsa_multikey_is_read_and_only_in_its_one_form() -> None:
+    key = RSA.public_key()
+    text = encode_multikey(key)
+    assert decode_multikey(text) == key
+    prefix = b"\x85\x24"
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    small = rsa.generate_private_key(65537, 1024).public_key()  # noqa: S505 - what is refused
+    for raw in (
+        prefix + spki,
+        prefix + small.public_bytes(Encoding.DER, PublicFormat.PKCS1),
+        prefix + ED25519.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        prefix,
+    ):
+        with pytest.raises(MalformedError):
+            decode_multikey(encode_base58(raw))
 
 
 @given(st.text(max_size=80) | st.text("z123456789ABCabc", max_size=70).map("z".__add__))

@@ -156,6 +156,9 @@ FAULTS: dict[str, Callable[[], Message]] = {
     "two Signature-Input headers": lambda: doubled(signed(POST), "Signature-Input"),
     "two Content-Digest headers": lambda: doubled(signed(POST), "Content-Digest"),
     "two Host headers": lambda: doubled(signed(POST), "Host"),
+    "two Digest headers": lambda: replace(
+        signed(GET), headers=[*signed(GET).headers, ("Digest", "a"), ("digest", "b")]
+    ),
     "two Date headers": lambda: replace(
         signed(GET), headers=[*signed(GET).headers, ("Date", "a"), ("date", "b")]
     ),
