@@ -1,6 +1,7 @@
 """The worker: a thread that does what is due and keeps the index caught up."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -17,8 +18,16 @@ from crawler import work as crawler_work
 from marketplace.index import Index, catch_up
 
 PAUSE_SECONDS: Final = 0.25
+LONGEST_PAUSE_SECONDS: Final = 1.0
+"""How long work that another process left may lie: the pause doubles up to it while all is idle."""
+REST_SECONDS: Final = 0.1
+"""How long pushes and changes may gather: many at once cost little more than one."""
 PAUSE_AFTER_ERROR_SECONDS: Final = 2.0
 STOP_SECONDS: Final = 8.0
+SWITCH_SECONDS: Final = 0.0005
+"""How long a thread goes on while another waits; Python's 5 ms are waited many times a request."""
+
+_INDEX: Final = "index"
 
 _log = structlog.get_logger(__name__)
 
@@ -40,20 +49,22 @@ class Worker:
         self._make_door = make_door
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._bells: list[asyncio.Event] = []
+        self._bells: dict[str, asyncio.Event] = {}
         self._stopping = threading.Event()
         self._ended = threading.Event()
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread; threads then take turns more often, for whoever else is served here."""
+        sys.setswitchinterval(SWITCH_SECONDS)
         self._thread.start()
 
-    def wake(self) -> None:
-        """Have everything looked at now, from whichever thread."""
+    def wake(self, work: str = "") -> None:
+        """Have one kind of work looked at now, or everything, from whichever thread."""
         if self._loop is None or self._loop.is_closed():
             return
-        for bell in self._bells:
-            self._loop.call_soon_threadsafe(bell.set)
+        for name, bell in list(self._bells.items()):
+            if work in {"", name} and not bell.is_set():
+                self._loop.call_soon_threadsafe(bell.set)
 
     def stop(self) -> None:
         """Let what is being done end, at most eight seconds long, then end the thread."""
@@ -83,8 +94,8 @@ class Worker:
             jobs = crawler_work.jobs(self._engine, door, self._settings)
             chores = clearing_work.chores(self._engine)
             await asyncio.gather(
-                self._repeat(self._index_changes),
-                *map(self._repeat, chores),
+                self._repeat(_INDEX, self._index_changes, rest_seconds=REST_SECONDS),
+                *(self._repeat(f"chore {n}", chore) for n, chore in enumerate(chores)),
                 *map(self._repeat_job, jobs),
             )
         finally:
@@ -92,25 +103,46 @@ class Worker:
 
     async def _repeat_job(self, job: Job) -> None:
         runner = Runner(self._engine, job)
-        await self._repeat(runner.start_due)
+
+        async def work() -> int:
+            started = await runner.start_due()
+            if started or runner.is_busy:
+                self.wake(_INDEX)
+            return started
+
+        rest_seconds = 0.0 if job.batch is None else REST_SECONDS
+        await self._repeat(job.name, work, runner=runner, rest_seconds=rest_seconds)
         await runner.finish()
 
     async def _index_changes(self) -> int:
         return await asyncio.to_thread(catch_up, self._engine, self._index)
 
-    async def _repeat(self, work: Callable[[], Awaitable[int]]) -> None:
-        """Do one kind of work again and again; sleep where there was none, until the bell."""
-        bell = asyncio.Event()
-        self._bells.append(bell)
+    async def _repeat(
+        self,
+        name: str,
+        work: Callable[[], Awaitable[int]],
+        *,
+        runner: Runner | None = None,
+        rest_seconds: float = 0.0,
+    ) -> None:
+        """Do one kind of work again and again; sleep where there was none, until the bell.
+
+        While its runner has rows in hand, it is looked after as often as when there is work.
+        """
+        bell = self._bells[name] = asyncio.Event()
         told: set[str] = set()  # reasons, each said once until work is done again
+        pause = PAUSE_SECONDS
         while not self._stopping.is_set():
-            pause = PAUSE_SECONDS
             bell.clear()
             try:
                 done = await work()
                 told.clear()
                 if done:
+                    pause = PAUSE_SECONDS
+                    await asyncio.sleep(rest_seconds)
                     continue
+                is_idle = runner is None or not runner.is_busy
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS) if is_idle else PAUSE_SECONDS
             except UnavailableError as error:
                 if error.detail not in told:
                     _log.error("the worker waits", reason=error.detail)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from bench import bad_input, demo, relevance, search
+from bench import bad_input, crawl, demo, relevance, search
 from bench.figures import Figure
 from bench.judging import HALVES
 from commons import logging
@@ -16,6 +16,7 @@ BENCHES: Final[dict[str, tuple[str | None, Callable[[Options], Iterator[Figure]]
         bad_input.__doc__,
         lambda options: bad_input.measure(options.listings, options.database),
     ),
+    "crawl": (crawl.__doc__, lambda options: crawl.measure(options.activities, options.database)),
     "demo": (demo.__doc__, lambda _: demo.measure()),
     "relevance": (relevance.__doc__, lambda options: relevance.measure(_asked(options))),
     "search": (search.__doc__, lambda options: search.measure(options.listings, options.database)),
@@ -72,12 +73,19 @@ def main() -> None:
     of_relevance.add_argument(
         "--misses", action="store_true", help="tell on stderr what was answered badly"
     )
-    of_both = parser.add_argument_group("of search, bad_input and relevance")
+    parser.add_argument_group("of crawl").add_argument(
+        "--activities",
+        type=_one_or_more,
+        default=100_000,
+        metavar="N",
+        help="pushed activities over which memory is watched",
+    )
+    of_both = parser.add_argument_group("of search, bad_input, relevance and crawl")
     of_both.add_argument(
         "--database",
         metavar="URL",
-        help="postgresql+psycopg2://… with PostGIS, on whose server the peers get a database; "
-        "else a server is started for them",
+        help="postgresql+psycopg2://… with PostGIS, on whose server the peers, and what crawl "
+        "measures, get a database; else a server is started for the peers, and crawl takes SQLite",
     )
     options = parser.parse_args()
     logging.configure(Settings(log_level="WARNING"))

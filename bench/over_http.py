@@ -43,7 +43,7 @@ def served(data_dir: Path) -> Iterator[int]:
         stderr=subprocess.DEVNULL,
     ) as server:
         try:
-            _wait_until_healthy(server, port)
+            wait_until_healthy(server, port)
             yield port
         finally:
             server.terminate()
@@ -96,7 +96,8 @@ async def _get(
         raise RuntimeError(msg)
 
 
-def _wait_until_healthy(server: subprocess.Popen[bytes], port: int) -> None:
+def wait_until_healthy(server: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until a server that was started answers; TimeoutError where it does not."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         with contextlib.suppress(httpx2.TransportError):  # it does not listen yet

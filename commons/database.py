@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ from sqlalchemy.types import TypeDecorator
 
 BUSY_TIMEOUT_SECONDS: Final = 30
 _BEGIN: Final = "localpay_begin"
+_WRITER: Final = "localpay_writer"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -138,7 +140,11 @@ def make_engine(url: str) -> Engine:
     """
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True, pool_size=20, max_overflow=20)
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+    engine = create_engine(
+        url,
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
+        execution_options={_WRITER: threading.Lock()},
+    )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -164,10 +170,27 @@ def _begin_sqlite(connection: Any) -> None:  # noqa: ANN401 (an SQLAlchemy event
 def transaction(engine: Engine) -> Iterator[Session]:
     """Yield a session that may write; commit when the block ends well, else roll back."""
     with (
+        _turn(engine),
         Session(engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})) as session,
         session.begin(),
     ):
         yield session
+
+
+@contextmanager
+def _turn(engine: Engine) -> Iterator[None]:
+    """Let one thread of this process write at a time where the database lets but one.
+
+    SQLite itself has whoever waits look again and again, up to a tenth of a second apart, while
+    others come first. It still does so between processes, and where a turn takes too long.
+    """
+    writer: threading.Lock | None = engine.get_execution_options().get(_WRITER)
+    is_mine = writer is not None and writer.acquire(timeout=BUSY_TIMEOUT_SECONDS)
+    try:
+        yield
+    finally:
+        if writer is not None and is_mine:
+            writer.release()
 
 
 @contextmanager

@@ -13,16 +13,18 @@ from commons.errors import FetchError, InvalidError, MalformedError, TooLargeErr
 from commons.fetch import Door
 from commons.json_reading import read_json
 from commons.settings import Settings
-from crawler import authors
+from crawler import authors, moving
 from crawler.actor import actor_uri
 from crawler.changes import withdraw_each
 from crawler.following import note_actor
-from crawler.intake import REMOVALS, home_of, prepare, remove, removed, settle, unwrap
-from crawler.kept import InboxMessage, forget_message, forget_objects, put_aside
+from crawler.intake import REMOVALS, prepare, removed, unwrap
+from crawler.interest.answering import answered
+from crawler.kept import InboxMessage, forget_message, forget_objects, put_aside, undone
 from crawler.origins import ACTOR_TYPES, fetch_actor, fetch_object, is_gone
 from crawler.peers import (
-    FOLLOWED,
+    INDEXED,
     Peer,
+    PeerKind,
     PeerState,
     accepted,
     failed,
@@ -30,14 +32,27 @@ from crawler.peers import (
     rejected,
     revoke,
     schedule,
+    unblocked,
 )
-from crawler.terms import Activity, Document, activity, id_of, objects, same_origin, types
-from marketplace.listings import Outcome, WithdrawnReason
+from crawler.proving import stands_in
+from crawler.relays import answer_follow
+from crawler.settling import HELD, home_of, remove, settle
+from crawler.terms import (
+    PUBLIC,
+    Activity,
+    Document,
+    activity,
+    first_id,
+    id_of,
+    objects,
+    same_origin,
+    types,
+)
+from marketplace.listings import WithdrawnReason
 
 FETCHES_MOST: Final = 20
 """How many requests one pushed activity may make us send, redirects included."""
 _NESTED_MOST: Final = 3
-_HELD: Final = frozenset({Outcome.INSERTED, Outcome.UPDATED, Outcome.UNCHANGED})
 
 
 @dataclass(frozen=True)
@@ -51,6 +66,7 @@ class _Push:
     peer_id: int
     peer_uri: str
     follow_uri: str | None
+    is_relays: bool
     object_uri: str
     activity: Activity
     document: Document
@@ -75,6 +91,7 @@ async def handle(
         body = row.body
         uri = row.object_uri or row.activity_id
         peer_id, peer_uri, follow_uri = peer.id, peer.actor_uri, peer.follow_uri
+        is_relays = peer.kind is PeerKind.RELAY
     if body is None:
         return None
     try:
@@ -87,11 +104,13 @@ async def handle(
             peer_id,
             peer_uri,
             follow_uri,
+            is_relays,
             uri,
             activity(document),
             document,
         )
-        handler = _HANDLERS.get(push.activity.type)
+        handlers = _RELAYS_HANDLERS if push.is_relays else _HANDLERS
+        handler = handlers.get(push.activity.type)
         if handler is not None:
             await handler(push)
     except (InvalidError, MalformedError, TooLargeError) as error:
@@ -124,7 +143,9 @@ async def _create(push: _Push) -> None:
     if push.activity.object_id == push.activity.actor or types(embedded) & ACTOR_TYPES:
         await _actor_changed(push, push.activity.object_id)
         return
-    document = await unwrap(push.door, push.document, push.activity.actor)
+    speaker = push.activity.actor
+    proven = await stands_in(push.engine, push.door, push.document, speaker)
+    document = await unwrap(push.door, proven or push.document, id_of(proven) or speaker)
     await _settle(push, document, None)
 
 
@@ -133,7 +154,7 @@ async def _settle(push: _Push, document: Document, group_uri: str | None) -> Non
     with transaction(push.engine) as session:
         is_undone = _is_undone(session, push)
         outcomes = [] if is_undone else settle(session, push.peer_id, arrivals)
-        if arrivals and not _HELD & set(outcomes):
+        if arrivals and not HELD & set(outcomes):
             forget_message(session, push.message_id)  # put aside, or not to be kept
 
 
@@ -144,21 +165,40 @@ async def _actor_changed(push: _Push, uri: str) -> None:
     with transaction(push.engine) as session:
         peer = session.get_one(Peer, push.peer_id, with_for_update=True)
         if uri == push.peer_uri:
-            note_actor(session, peer, actor)
-        elif authors.hear(session, actor) and peer.state in FOLLOWED:
+            if note_actor(session, peer, actor) and peer.state is PeerState.DISCOVERED:
+                schedule(session, push.peer_id)  # it may have agreed
+        elif authors.hear(session, actor) and peer.state in INDEXED:
             # What the actor allows again is found by reading its hub's outbox anew.
             schedule(session, push.peer_id)
         forget_message(session, push.message_id)
 
 
 async def _announce(push: _Push) -> None:
-    """Take what a group announces from its own origin, never from the announcement."""
-    kinds = {kind for embedded in _nested(push.document) for kind in types(embedded)}
-    if kinds & REMOVALS:
-        await _look_again(push, push.object_uri, push.activity.actor)
+    """Take what a group announces from its own origin, from the announcement only if proven."""
+    await _passed_on(push, push.activity.actor)
+
+
+async def _relayed(push: _Push) -> None:
+    """Take what a relay passes on as one takes what is announced, but for no group."""
+    await _passed_on(push, None)
+
+
+async def _passed_on(push: _Push, group_uri: str | None) -> None:
+    nested = (kind for embedded in _nested(push.document) for kind in types(embedded))
+    if {push.activity.type, *nested} & REMOVALS:
+        await _look_again(push, push.object_uri, group_uri)
         return
-    document = await unwrap(push.door, push.object_uri, "")
-    await _settle(push, document, push.activity.actor)
+    passed_on = push.document if push.is_relays else push.activity.object
+    proven = await stands_in(push.engine, push.door, passed_on, "")
+    document = await unwrap(push.door, proven or push.object_uri, id_of(proven))
+    await _settle(push, document, group_uri)
+
+
+async def _follow(push: _Push) -> None:
+    """Accept the Follow that a relay sends back to whoever follows it."""
+    if push.is_by_hub and push.activity.object_id == push.our_actor:
+        with transaction(push.engine) as session:
+            answer_follow(session, push.our_actor, push.peer_id, push.activity.id)
 
 
 async def _undo(push: _Push) -> None:
@@ -183,8 +223,10 @@ async def _undo(push: _Push) -> None:
                 ),
             )
         ).all()
-    if kind == "Block":
+    if kind == "Block" and uri == push.our_actor:
         await _block_changed(push, blocked=False)
+    elif kind == "Accept":
+        await _accept_undone(push, row.body if row is not None else None)
     elif kind == "Announce" and uri and not others:
         await _announcement_undone(push, uri)
 
@@ -211,8 +253,7 @@ async def _look_again(push: _Push, uri: str, group_uri: str | None) -> None:
         document = {"type": "Tombstone", "id": uri}
     if "Tombstone" in types(document):
         with transaction(push.engine) as session:
-            for gone_uri, deleted_at in removed(document):
-                remove(session, gone_uri, deleted_at)
+            remove(session, removed(document))
             forget_message(session, push.message_id)
         return
     await _settle(push, document, group_uri)
@@ -228,21 +269,52 @@ async def _delete(push: _Push) -> None:
         elif uri == push.activity.actor:
             authors.left(session, uri)
         else:
-            for gone_uri, deleted_at in removed(push.document):
-                remove(session, gone_uri, deleted_at)
+            remove(session, removed(push.document))
         forget_message(session, push.message_id)
 
 
 async def _accept(push: _Push) -> None:
-    if _answers_our_follow(push):
+    if _answers_our_follow(push, push.document):
         with transaction(push.engine) as session:
             accepted(session, push.peer_id)
+    else:
+        _offer_answered(push)
 
 
 async def _reject(push: _Push) -> None:
-    if _answers_our_follow(push):
+    if _answers_our_follow(push, push.document):
         with transaction(push.engine) as session:
             rejected(session, push.peer_id)
+    else:
+        _offer_answered(push)
+
+
+def _offer_answered(push: _Push) -> None:
+    """Pass on what an author answers to an interest; that is not kept as it came."""
+    with transaction(push.engine) as session:
+        if answered(session, push.our_actor, push.peer_id, push.activity, push.document):
+            forget_message(session, push.message_id)
+
+
+async def _accept_undone(push: _Push, accepted_by: str | None) -> None:
+    """Take an Accept of our Follow that is undone for a Reject."""
+    accept = read_json(accepted_by.encode()) if accepted_by else push.activity.object
+    if _answers_our_follow(push, accept):
+        with transaction(push.engine) as session:
+            rejected(session, push.peer_id)
+
+
+async def _move(push: _Push) -> None:
+    """Follow a group that moves; of a member, ask anew, since its listings stay where they are."""
+    target_uri = next(iter(push.activity.target_ids), "")
+    if push.activity.object_id != push.activity.actor:
+        raise InvalidError("object", "must be the actor that moves")
+    if not push.is_by_hub:
+        await _actor_changed(push, push.activity.actor)
+        return
+    await moving.move_to(push.engine, push.door, push.peer_id, target_uri, is_signed=True)
+    with transaction(push.engine) as session:
+        forget_message(session, push.message_id)
 
 
 async def _block(push: _Push) -> None:
@@ -255,32 +327,28 @@ async def _block_changed(push: _Push, *, blocked: bool) -> None:
         if not push.is_by_hub:
             authors.block(session, push.activity.actor, blocked=blocked)
         elif blocked:
-            peer = session.scalars(select(Peer).where(Peer.id == push.peer_id)).one()
+            peer = session.get_one(Peer, push.peer_id, with_for_update=True)
             revoke(session, peer, PeerState.BLOCKED)
+        else:
+            unblocked(session, push.peer_id)
 
 
-def _answers_our_follow(push: _Push) -> bool:
+def _answers_our_follow(push: _Push, answer: Document) -> bool:
     """Tell whether the hub answers our Follow, which it may embed or only name."""
     if not push.is_by_hub:
         return False
-    if push.activity.object_id and push.activity.object_id == push.follow_uri:
+    if push.follow_uri is not None and first_id(answer, "object") == push.follow_uri:
         return True
-    follow = push.activity.object
+    follow = next(objects(answer, "object"), {})
     return (
         "Follow" in types(follow)
         and id_of(follow.get("actor")) == push.our_actor
-        and id_of(follow.get("object")) == push.peer_uri
+        and id_of(follow.get("object")) in {push.peer_uri, *([PUBLIC] if push.is_relays else [])}
     )
 
 
 def _is_undone(session: Session, push: _Push) -> bool:
-    """Tell whether an Undo of this activity has arrived, be it before the activity itself."""
-    query = select(InboxMessage.id).where(
-        InboxMessage.peer_id == push.peer_id,
-        InboxMessage.activity_type == "Undo",
-        InboxMessage.object_uri == push.activity.id,
-    )
-    return session.scalar(query) is not None
+    return bool(undone(session, [(push.peer_id, push.activity.id)]))
 
 
 def _nested(document: Document) -> list[Document]:
@@ -306,5 +374,13 @@ _HANDLERS: Final[dict[str, Callable[[_Push], Awaitable[None]]]] = {
     "Delete": _delete,
     "Accept": _accept,
     "Reject": _reject,
+    "Block": _block,
+    "Move": _move,
+}
+_RELAYS_HANDLERS: Final = {
+    **dict.fromkeys(("Announce", "Create", "Update", "Delete"), _relayed),
+    "Accept": _accept,
+    "Reject": _reject,
+    "Follow": _follow,
     "Block": _block,
 }

@@ -1,7 +1,8 @@
 """What authors say about being indexed: asked once, again weekly, and when they say so."""
 
 import random
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ from sqlalchemy import Engine, String, UniqueConstraint, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from commons.database import Base, now, reading, transaction
-from commons.errors import FetchError, InvalidError
+from commons.errors import FetchError, InvalidError, LocalPayError
 from commons.fetch import Door
 from commons.jobs import Scheduled
 from crawler.changes import withdraw_each
@@ -45,12 +46,42 @@ class Author(Scheduled, Base):
     __table_args__ = (UniqueConstraint("uri"),)
 
 
-async def ensure(engine: Engine, door: Door, uri: str) -> None:
-    """Ask an author for its signals unless they are known; FetchError where it does not answer."""
+async def ensure_each(
+    engine: Engine, door: Door, uris: Sequence[str], asked: set[str]
+) -> dict[str, LocalPayError]:
+    """Ask authors for their signals unless they are known; return why some could not be asked.
+
+    Those in `asked` are known; to them are added those that turn out to be.
+    """
+    wanted = [uri for uri in uris if uri not in asked]
+    if not wanted:
+        return {}
     with reading(engine) as session:
-        known = session.scalar(select(Author.gone).where(Author.uri == uri))
-    if known is None or known:
-        await _ask(engine, door, uri)
+        known = known_of(session, wanted)
+    asked |= known
+    if len(known) == len(wanted):
+        return {}
+    heard: list[Actor] = []
+    failures: dict[str, LocalPayError] = {}
+    # One after the other, as most are of one host.
+    for uri in wanted:
+        if uri not in known:
+            try:
+                heard.append(await fetch_actor(door, uri))
+            except LocalPayError as error:
+                failures[uri] = error
+    with transaction(engine) as session:
+        hear_each(session, heard)
+        for uri, failure in sorted(failures.items()):
+            if isinstance(failure, FetchError) and is_gone(failure):
+                left(session, uri)
+    asked |= {actor.id for actor in heard}
+    return failures
+
+
+def known_of(session: Session, uris: Collection[str]) -> set[str]:
+    """Return those authors that need not be asked."""
+    return set(session.scalars(select(Author.uri).where(Author.uri.in_(uris), ~Author.gone)))
 
 
 async def ask_again(engine: Engine, door: Door, author_id: int) -> datetime | None:
@@ -91,25 +122,31 @@ async def _ask(engine: Engine, door: Door, uri: str) -> None:
 
 
 def hear(session: Session, actor: Actor) -> bool:
-    """Record what an author says now; return whether it said no before and no longer does.
+    """Record what an author says now; return whether it said no before and no longer does."""
+    return actor.id in hear_each(session, [actor])
 
-    Its listings that it no longer allows are withdrawn.
+
+def hear_each(session: Session, actors: Sequence[Actor]) -> set[str]:
+    """Record what authors say now; return those that said no before and no longer do.
+
+    Their listings that they no longer allow are withdrawn.
     """
-    row = _row(session, actor.id)
-    refused = not _allows(row)
-    row.name = actor.name[:200]
-    row.indexable = actor.indexable
-    row.searchable_by = None if actor.searchable_by is None else list(actor.searchable_by)
-    row.noindex, row.suspended, row.gone = actor.noindex, actor.suspended, False
+    rows = _rows(session, [actor.id for actor in actors])
+    refused = {uri for uri, row in rows.items() if not _allows(row)}
+    for actor in actors:
+        row = rows[actor.id]
+        row.name = actor.name[:200]
+        row.indexable = actor.indexable
+        row.searchable_by = None if actor.searchable_by is None else list(actor.searchable_by)
+        row.noindex, row.suspended, row.gone = actor.noindex, actor.suspended, False
     session.flush()
-    _withdraw_where_refused(session, row)
-    return refused and _allows(row)
+    _withdraw_where_refused(session, rows)
+    return {uri for uri in refused if _allows(rows[uri])}
 
 
 def left(session: Session, uri: str) -> None:
     """Record that an author is gone, and withdraw its listings for good."""
-    row = _row(session, uri)
-    row.gone = True
+    _rows(session, [uri])[uri].gone = True
     session.flush()
     withdraw_each(session, _listings(session, uri), WithdrawnReason.DELETED)
     forget_author(session, uri)
@@ -127,8 +164,16 @@ def lock(session: Session, uris: Iterable[str]) -> dict[str, Author]:
 def signals(author: Author | None, found: Found, *, hub_consented: bool) -> Signals:
     """Return all that is said about indexing a document of a locked author.
 
-    Raises InvalidError where the author is unknown or gone.
+    A source without actors has no author to ask. Raises InvalidError where one that there must be
+    is unknown or gone.
     """
+    if author is None and not found.asks_author:
+        return Signals(
+            object_searchable_by=found.searchable_by,
+            to=found.to,
+            noindex=found.noindex,
+            hub_consented=hub_consented,
+        )
     if author is None or author.gone:
         raise InvalidError("attributedTo", "must be an actor that answers")
     return _signals(
@@ -142,27 +187,35 @@ def signals(author: Author | None, found: Found, *, hub_consented: bool) -> Sign
 
 def block(session: Session, uri: str, *, blocked: bool) -> None:
     """Record that an author blocks us, or no longer does."""
-    row = _row(session, uri)
-    row.blocked = blocked
+    rows = _rows(session, [uri])
+    rows[uri].blocked = blocked
     session.flush()
-    _withdraw_where_refused(session, row)
+    _withdraw_where_refused(session, rows)
 
 
-def _withdraw_where_refused(session: Session, row: Author) -> None:
-    """Withdraw those of an author's listings that its word no longer allows.
+def _withdraw_where_refused(session: Session, rows: Mapping[str, Author]) -> None:
+    """Withdraw those of authors' listings that their word no longer allows.
 
     What a listing says of itself goes before what its author says, so each is decided by itself.
     """
     held = session.execute(
-        select(Listing.uri, Listing.consent_basis).where(
-            Listing.author_uri == row.uri, Listing.withdrawn_at.is_(None)
+        select(Listing.author_uri, Listing.uri, Listing.consent_basis).where(
+            Listing.author_uri.in_(rows), Listing.withdrawn_at.is_(None)
         )
     ).all()
-    refused = [uri for uri, basis in held if not decide(_standing(row, basis)).allowed]
-    withdraw_each(session, refused, WithdrawnReason.CONSENT)
-    forget_objects(session, refused)
-    if len(refused) == len(held) and not _allows(row):
-        forget_author(session, row.uri)
+    refused = [
+        (author_uri, uri)
+        for author_uri, uri, basis in held
+        if not decide(_standing(rows[author_uri], basis)).allowed
+    ]
+    if refused:
+        withdraw_each(session, [uri for _, uri in refused], WithdrawnReason.CONSENT)
+        forget_objects(session, [uri for _, uri in refused])
+    left_over = Counter(row.author_uri for row in held)
+    left_over.subtract(author_uri for author_uri, _ in refused)
+    for uri, row in rows.items():
+        if left_over[uri] == 0 and not _allows(row):
+            forget_author(session, uri)
 
 
 def _allows(row: Author) -> bool:
@@ -186,7 +239,7 @@ def _signals(
     row: Author,
     *,
     object_searchable_by: tuple[str, ...] | None,
-    to: tuple[str, ...],
+    to: tuple[str, ...] | None,
     noindex: bool,
     hub_consented: bool,
 ) -> Signals:
@@ -202,15 +255,18 @@ def _signals(
     )
 
 
-def _row(session: Session, uri: str) -> Author:
-    row = session.scalar(select(Author).where(Author.uri == uri).with_for_update())
+def _rows(session: Session, uris: Sequence[str]) -> dict[str, Author]:
+    """Lock the rows of authors, in one order, and make those that are missing."""
+    query = select(Author).where(Author.uri.in_(uris)).order_by(Author.uri)
+    rows = {row.uri: row for row in session.scalars(query.with_for_update())}
     moment = now(session)
-    if row is None:
-        row = Author(uri=uri, name="", attempts=0, due_at=ask_at(moment))
-        row.noindex = row.suspended = row.blocked = row.gone = False
-        session.add(row)
-    row.asked_at = moment
-    return row
+    for uri in uris:
+        if uri not in rows:
+            rows[uri] = Author(uri=uri, name="", attempts=0, due_at=ask_at(moment))
+            rows[uri].noindex = rows[uri].suspended = rows[uri].blocked = rows[uri].gone = False
+            session.add(rows[uri])
+        rows[uri].asked_at = moment
+    return rows
 
 
 def _listings(session: Session, uri: str) -> list[str]:

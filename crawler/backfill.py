@@ -1,11 +1,12 @@
 """Back-fill: a hub's outbox read page by page, within budgets, each page committed by itself."""
 
 import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import Engine, delete, func, select, update
+from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.orm import Session
 
 from commons.database import now, reading, transaction
@@ -14,33 +15,34 @@ from commons.fetch import Door
 from commons.groups import Hub
 from crawler.intake import (
     REMOVALS,
-    Arrival,
     failed_arrival,
-    prepare,
-    remove,
+    prepare_each,
     removed,
-    settle,
     unwrap,
 )
 from crawler.kept import PutAside, put_aside, taken
 from crawler.origins import fetch_object, may_come
 from crawler.peers import CrawledPage, Peer, may_index
+from crawler.proving import stands_in
+from crawler.settling import Arrival, Removal, remove, settle
 from crawler.terms import Document, first_id, get, id_of, same_origin, types, values
 
 _COLLECTIONS: Final = frozenset(
     {"Collection", "OrderedCollection", "CollectionPage", "OrderedCollectionPage"}
 )
 
-Removal = tuple[str, datetime | None]
-
 
 @dataclass(frozen=True)
 class Budget:
-    """How much one crawl reads before it lets others go first, and how far it goes at all."""
+    """How much one crawl reads before it lets others go first, and how far it goes at all.
+
+    `looks` is how many listings the second look asks for before others get their turn.
+    """
 
     pages: int = 50
     items: int = 1_000
     pages_in_all: int = 5_000
+    looks: int = 100
 
 
 @dataclass(frozen=True)
@@ -53,38 +55,53 @@ class _Page:
 
 @dataclass(frozen=True)
 class _Crawl:
-    """One hub's outbox being read."""
+    """What one hub publishes being read."""
 
     engine: Engine
     door: Door
     peer_id: int
     outbox_uri: str
+    beside: Mapping[str, Sequence[str] | None]
 
 
-async def crawl(
-    engine: Engine, door: Door, peer_id: int, outbox_uri: str, budget: Budget | None = None
+async def crawl(  # noqa: PLR0913 (what it works with, and where the hub publishes)
+    engine: Engine,
+    door: Door,
+    peer_id: int,
+    outbox_uri: str,
+    budget: Budget | None = None,
+    *,
+    beside: Mapping[str, Sequence[str] | None] = MappingProxyType({}),
 ) -> bool:
     """Read a hub's outbox from where the last crawl stopped; return whether its end is reached.
 
-    Another host's pages and pages already seen are not read, `totalItems` is not believed, and an
-    endless outbox ends after `pages_in_all`. What cannot be read, or may not by the host's
-    robots.txt, is put aside; FetchError where a page cannot be had now.
+    `beside` are what else it publishes, by address: the items where they are known already, None
+    for a collection to be read; the budget holds for all of it. Another host's pages and pages
+    already seen are not read, `totalItems` is not believed, and an endless outbox ends after
+    `pages_in_all`. What cannot be read, or may not by the host's robots.txt, is put aside;
+    FetchError where a page cannot be had now.
     """
     budget = budget or Budget()
-    under_way = _Crawl(engine, door.errand(outbox_uri, crawling=True), peer_id, outbox_uri)
+    errand = door.errand(outbox_uri, crawling=True)
+    under_way = _Crawl(engine, errand, peer_id, outbox_uri, beside)
     page_uri, offset = _cursor(under_way)
     items_left = budget.items
     for _ in range(budget.pages):
-        if _is_over(under_way, page_uri, budget):
+        seen = _seen(under_way)
+        if page_uri in seen:
+            page_uri, offset = _another(under_way, seen), 0
+        if not page_uri or len(seen) >= budget.pages_in_all:
             break
         page = await _page(under_way, page_uri)
+        another = _another(under_way, {*seen, page_uri})
         if page is None:
-            break
+            page_uri, offset = another, 0
+            continue
         batch = page.items[offset : offset + items_left]
         offset += len(batch)
         items_left -= len(batch)
         is_read = offset >= len(page.items)
-        going_on = (page.following, 0) if is_read else (page_uri, offset)
+        going_on = (page.following or another, 0) if is_read else (page_uri, offset)
         await _take(under_way, page_uri, batch, going_on)
         page_uri, offset = going_on
         if not page_uri:
@@ -92,7 +109,8 @@ async def crawl(
         if items_left <= 0:
             return False
     else:
-        return False
+        if page_uri:
+            return False
     _finish(under_way)
     return True
 
@@ -100,16 +118,20 @@ async def crawl(
 def _cursor(under_way: _Crawl) -> tuple[str, int]:
     with reading(under_way.engine) as session:
         peer = session.scalars(select(Peer).where(Peer.id == under_way.peer_id)).one()
-        return peer.crawl_page or under_way.outbox_uri, peer.crawl_offset
+        first = under_way.outbox_uri or _another(under_way, set())
+        return peer.crawl_page or first, peer.crawl_offset
 
 
-def _is_over(under_way: _Crawl, page_uri: str, budget: Budget) -> bool:
-    """Tell whether a page has been read in this crawl, or the crawl has read enough."""
+def _seen(under_way: _Crawl) -> set[str]:
+    """Return the pages that have been read in this crawl."""
+    mine = CrawledPage.peer_id == under_way.peer_id
     with reading(under_way.engine) as session:
-        pages = select(CrawledPage).where(CrawledPage.peer_id == under_way.peer_id)
-        read_before = session.scalar(pages.where(CrawledPage.page_uri == page_uri))
-        count = session.scalar(select(func.count()).select_from(pages.subquery())) or 0
-        return read_before is not None or count >= budget.pages_in_all
+        return set(session.scalars(select(CrawledPage.page_uri).where(mine)))
+
+
+def _another(under_way: _Crawl, seen: Collection[str]) -> str:
+    """Return what else the hub publishes and has not been read yet; empty where there is none."""
+    return next((uri for uri in under_way.beside if uri not in seen), "")
 
 
 def _finish(under_way: _Crawl) -> None:
@@ -122,6 +144,9 @@ def _finish(under_way: _Crawl) -> None:
 
 async def _page(under_way: _Crawl, page_uri: str) -> _Page | None:
     """Fetch a page; None where it answers and there is nothing to be read, now or later."""
+    known = under_way.beside.get(page_uri)
+    if known is not None:
+        return _Page(list(known), "")
     try:
         document = await _collection(under_way.door, page_uri)
     except (FetchError, InvalidError, MalformedError) as error:
@@ -129,6 +154,7 @@ async def _page(under_way: _Crawl, page_uri: str) -> _Page | None:
         if isinstance(error, FetchError) and not _is_unreadable(error, is_first=is_first):
             raise
         with transaction(under_way.engine) as session:
+            session.add(CrawledPage(peer_id=under_way.peer_id, page_uri=page_uri))
             put_aside(session, under_way.peer_id, page_uri, error.detail)
         return None
     first = get(document, "first")
@@ -137,7 +163,7 @@ async def _page(under_way: _Crawl, page_uri: str) -> _Page | None:
         item for part in parts for term in ("orderedItems", "items") for item in values(part, term)
     ]
     following = first_id(parts[-1], "next") or ("" if isinstance(first, dict) else id_of(first))
-    is_own = same_origin(following, under_way.outbox_uri)
+    is_own = same_origin(following, page_uri)
     return _Page(items, following if is_own and following != page_uri else "")
 
 
@@ -161,13 +187,7 @@ async def _take(
     under_way: _Crawl, page_uri: str, batch: list[Any], going_on: tuple[str, int]
 ) -> None:
     """Take a page's items and move the cursor on, in one transaction."""
-    arrivals: list[Arrival] = []
-    removals: list[Removal] = []
-    asked: set[str] = set()
-    for item in batch:
-        arrived, gone = await _read(under_way.engine, under_way.door, item, page_uri, asked)
-        arrivals += arrived
-        removals += gone
+    arrivals, removals = await _read(under_way.engine, under_way.door, batch, page_uri)
     with transaction(under_way.engine) as session:
         _move_on(session, under_way.peer_id, page_uri, going_on)
         taken(session, under_way.peer_id, [page_uri])
@@ -186,7 +206,7 @@ async def try_again(engine: Engine, door: Door, aside_id: int) -> None:
             item = json.loads(row.document)
         speaker = hub.outbox_uri or uri
     errand = door.errand(speaker, crawling=True)
-    arrivals, removals = await _read(engine, errand, item, speaker, set())
+    arrivals, removals = await _read(engine, errand, [item], speaker)
     late = next((arrival for arrival in arrivals if arrival.is_late), None)
     if late is not None:
         raise FetchError(late.reason)
@@ -196,20 +216,32 @@ async def try_again(engine: Engine, door: Door, aside_id: int) -> None:
 
 
 async def _read(
-    engine: Engine,
-    door: Door,
-    item: Any,  # noqa: ANN401 (JSON may be anything)
-    speaker: str,
-    asked: set[str],
+    engine: Engine, door: Door, items: Sequence[Any], speaker: str
 ) -> tuple[list[Arrival], list[Removal]]:
-    """Return what an item of an outbox brings, and what it removes."""
-    try:
-        document = await unwrap(door, item, speaker)
-        if types(document) & REMOVALS:
-            return [], removed(document)
-        return await prepare(engine, door, document, _announcer(item), asked), []
-    except LocalPayError as error:
-        return [failed_arrival(item, speaker, error)], []
+    """Return what the items of an outbox bring, and what they remove."""
+    removals: list[Removal] = []
+    failures: dict[int, LocalPayError] = {}
+    documents: dict[int, tuple[Document, str | None]] = {}
+    for place, item in enumerate(items):
+        try:
+            proven = await stands_in(engine, door, item, speaker)
+            document = await unwrap(door, proven or item, id_of(proven) or speaker)
+            if types(document) & REMOVALS:
+                removals += removed(document)
+            else:
+                documents[place] = document, _announcer(item)
+        except LocalPayError as error:
+            failures[place] = error
+    prepared = await prepare_each(engine, door, list(documents.values()), set())
+    arrivals: dict[int, list[Arrival]] = {}
+    for place, brought in zip(documents, prepared, strict=True):
+        if isinstance(brought, LocalPayError):
+            failures[place] = brought
+        else:
+            arrivals[place] = brought
+    for place, failure in failures.items():
+        arrivals[place] = [failed_arrival(items[place], speaker, failure)]
+    return [arrival for place in sorted(arrivals) for arrival in arrivals[place]], removals
 
 
 def _settle(
@@ -217,8 +249,7 @@ def _settle(
 ) -> None:
     settle(session, peer_id, arrivals)
     if may_index(session, session.get_one(Peer, peer_id)):
-        for uri, deleted_at in removals:
-            remove(session, uri, deleted_at)
+        remove(session, removals)
 
 
 def _move_on(session: Session, peer_id: int, page_uri: str, going_on: tuple[str, int]) -> None:

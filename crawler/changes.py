@@ -5,11 +5,18 @@ The order is: peer, authors, the counter of revisions, listings.
 
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import islice
+from typing import Final
 
 from sqlalchemy.orm import Session
 
 from commons.database import draw
-from marketplace.listings import COUNTER, WithdrawnReason, withdraw
+from crawler import proofs
+from crawler.interest import rows as interests
+from marketplace.duplicates import forget_claims
+from marketplace.listings import COUNTER, WithdrawnReason, withdraw_many
+
+_AT_ONCE: Final = 500
 
 
 def begin(session: Session) -> None:
@@ -26,4 +33,11 @@ def withdraw_each(
 ) -> int:
     """Withdraw listings; return how many there were to withdraw."""
     begin(session)
-    return sum(withdraw(session, uri, reason, deleted_at=deleted_at) for uri in uris)
+    left = iter(dict.fromkeys(uris, deleted_at).items())
+    withdrawn = 0
+    while some := dict(islice(left, _AT_ONCE)):
+        withdrawn += withdraw_many(session, some, reason)
+        proofs.forget(session, some)
+        interests.withdrawn(session, some)
+        forget_claims(session, some)
+    return withdrawn

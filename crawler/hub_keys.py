@@ -1,13 +1,15 @@
 """The keys of hubs as their actors publish them, and the nonces that they have used."""
 
+import random
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import bindparam, delete, or_, select, text
+from sqlalchemy import delete, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from commons.database import UtcDateTime, now
+from commons.database import Base, now
 from commons.errors import UnauthenticatedError
 from commons.groups import HubKey, Nonce
 from commons.signatures import Verified
@@ -16,10 +18,10 @@ from crawler.origins import ActorKey
 NONCE_KEPT: Final = timedelta(minutes=15)
 """Longer than a signature is valid: 5 minutes to either side of our clock."""
 
-_USE: Final = text(
-    "INSERT INTO nonces (key_id, nonce, expires_at) VALUES (:key_id, :nonce, :expires_at)"
-    " ON CONFLICT (key_id, nonce) DO NOTHING RETURNING nonce"
-).bindparams(bindparam("expires_at", type_=UtcDateTime()))
+PURGED_EACH: Final = 0.01
+"""At how many uses of nonces those that are over are dropped: what is left over does no harm."""
+
+NONCE_USED: Final = "the signature's nonce was used before"
 
 
 def store_keys(session: Session, group_id: str, keys: Sequence[ActorKey]) -> None:
@@ -55,15 +57,33 @@ def store_keys(session: Session, group_id: str, keys: Sequence[ActorKey]) -> Non
 
 def use_nonce(session: Session, verified: Verified) -> None:
     """Use up a signature's nonce, where it has one; UnauthenticatedError where it was used."""
-    if verified.nonce is None:
-        return
+    if not use_nonces(session, [verified])[0]:
+        raise UnauthenticatedError(NONCE_USED)
+
+
+def use_nonces(session: Session, signatures: Sequence[Verified]) -> list[bool]:
+    """Use up the nonces of signatures; return of each whether it was unused, or has none."""
     moment = now(session)
-    session.execute(delete(Nonce).where(Nonce.expires_at < moment))
-    # One statement, so that of two uses in the same moment the second waits and is refused.
-    used = session.execute(
-        _USE.bindparams(
-            key_id=verified.key_id, nonce=verified.nonce, expires_at=moment + NONCE_KEPT
-        )
-    ).first()
-    if used is None:
-        raise UnauthenticatedError("the signature's nonce was used before")
+    if random.random() < PURGED_EACH:  # noqa: S311 (now and then, by whichever process)
+        session.execute(delete(Nonce).where(Nonce.expires_at < moment))
+    wanted = {(one.key_id, one.nonce) for one in signatures if one.nonce is not None}
+    used = set()
+    if wanted:
+        # One statement, so that of two uses in the same moment the second waits and is refused;
+        # in one order, so that two that use several do not wait for each other.
+        rows = [
+            {"key_id": key_id, "nonce": nonce, "expires_at": moment + NONCE_KEPT}
+            for key_id, nonce in sorted(wanted)
+        ]
+        table, names = Base.metadata.tables[Nonce.__tablename__], (Nonce.key_id, Nonce.nonce)
+        if session.get_bind().dialect.name == "postgresql":
+            query = postgresql.insert(table).on_conflict_do_nothing().returning(*names)
+        else:
+            query = sqlite.insert(table).on_conflict_do_nothing().returning(*names)
+        used = {(key_id, nonce) for key_id, nonce in session.execute(query, rows)}
+    unused = []
+    for one in signatures:
+        mine = one.key_id, one.nonce
+        unused.append(one.nonce is None or mine in used)
+        used.discard(mine)  # of two in one batch the second is refused
+    return unused

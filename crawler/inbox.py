@@ -1,11 +1,12 @@
 """The inbox: what hubs push is checked, stored as it came, and handled later by a worker."""
 
 import asyncio
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, and_, func, not_, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -13,24 +14,28 @@ from commons.answers import is_activity_media_type
 from commons.database import now, transaction, violated
 from commons.errors import (
     ForbiddenError,
+    LocalPayError,
     MalformedError,
     TooLargeError,
     TooManyError,
+    UnauthenticatedError,
     UnsupportedMediaError,
 )
 from commons.fetch import Door
 from commons.json_reading import read_json
 from commons.signatures import Message, Verified
 from crawler import signers
-from crawler.hub_keys import use_nonce
+from crawler.hub_keys import NONCE_USED, use_nonces
 from crawler.kept import InboxMessage, forget_handled
-from crawler.peers import Peer, heard
+from crawler.peers import Peer, PeerState, heard
 from crawler.signers import Signer
 from crawler.terms import Activity, Document, activity, first_id, objects, same_origin, types
 
 BODY_MAX_BYTES: Final = 1024 * 1024
 BACKLOG_MAX: Final = 10_000
 BACKLOG_RETRY_SECONDS: Final = 60
+STORED_AT_ONCE: Final = 200
+HEARD_AGAIN: Final = timedelta(minutes=1)
 HANDLED_KEPT: Final = timedelta(days=7)
 _NESTED_MOST: Final = 3
 
@@ -46,93 +51,227 @@ class _Pushed:
     body: str
 
 
-async def receive(engine: Engine, door: Door, message: Message) -> None:
-    """Check a pushed activity and store it; it is committed on return.
+class _UnverifiedError(Exception):
+    """The keys that are held do not do for a push."""
 
-    Raises TooLargeError, UnsupportedMediaError, MalformedError, UnauthenticatedError for a
-    missing or wrong signature, ForbiddenError for an actor that the signer may not speak for or
-    a hub that is not admitted, UnavailableError where a new key cannot be fetched, and
-    TooManyError where the hub's backlog is full. The same activity again is taken and has no
-    further effect.
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A message that waits to be stored, who vouches for it if that is known, and who is told."""
+
+    message: Message
+    vouched: tuple[Verified, Signer] | None
+    stored: asyncio.Future[None]
+
+
+class Inbox:
+    """Checks and stores what is pushed; what arrives together is stored in one transaction.
+
+    While one transaction is under way, what arrives waits for the next. Should one fail, its pushes
+    are stored once more, one by one, so that none of them can spoil the others.
     """
-    if len(message.body) > BODY_MAX_BYTES:
-        raise TooLargeError(f"an activity has at most {BODY_MAX_BYTES} bytes")
-    media_type = next(
-        (value for name, value in message.headers if name.lower() == "content-type"), None
-    )
-    if not is_activity_media_type(media_type):
-        raise UnsupportedMediaError("an activity is of the type application/activity+json")
-    verified, signer = await signers.verified(engine, door, message)
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._waiting: list[_Waiting] = []
+        self._storing: asyncio.Task[None] | None = None
+
+    async def receive(self, door: Door, message: Message) -> None:
+        """Check a pushed activity and store it; it is committed on return.
+
+        Raises TooLargeError, UnsupportedMediaError, MalformedError, UnauthenticatedError for a
+        missing or wrong signature, ForbiddenError for an actor that the signer may not speak for
+        or a hub that may not push, UnavailableError where a new key cannot be fetched, and
+        TooManyError where the hub's backlog is full. The same activity again is taken and has no
+        further effect.
+        """
+        if len(message.body) > BODY_MAX_BYTES:
+            raise TooLargeError(f"an activity has at most {BODY_MAX_BYTES} bytes")
+        media_type = next(
+            (value for name, value in message.headers if name.lower() == "content-type"), None
+        )
+        if not is_activity_media_type(media_type):
+            raise UnsupportedMediaError("an activity is of the type application/activity+json")
+        try:
+            await self._stored(message)
+        except _UnverifiedError:
+            vouched = await signers.verified(self._engine, door, message)
+            await self._stored(message, vouched)
+
+    async def _stored(
+        self, message: Message, vouched: tuple[Verified, Signer] | None = None
+    ) -> None:
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(message, vouched, stored))
+        if self._storing is None:
+            self._storing = asyncio.create_task(self._store())
+        await stored
+
+    async def _store(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting[:STORED_AT_ONCE], self._waiting[STORED_AT_ONCE:]
+            refusals = await asyncio.to_thread(_take, self._engine, waiting)
+            for one, refusal in zip(waiting, refusals, strict=True):
+                if one.stored.cancelled():
+                    continue
+                if refusal is None:
+                    one.stored.set_result(None)
+                else:
+                    one.stored.set_exception(refusal)
+        self._storing = None
+
+
+async def receive(engine: Engine, door: Door, message: Message) -> None:
+    """Check a pushed activity and store it by itself, as `Inbox.receive` does."""
+    await Inbox(engine).receive(door, message)
+
+
+def _take(engine: Engine, waiting: Sequence[_Waiting]) -> list[Exception | None]:
+    """Verify, read and store messages; return why each was refused, None where it was taken."""
+    unvouched = [one.message for one in waiting if one.vouched is None]
+    verified = iter(signers.verified_at_once(engine, unvouched))
+    refusals: list[Exception | None] = []
+    pushes: dict[int, _Pushed] = {}
+    for place, one in enumerate(waiting):
+        vouched = one.vouched or next(verified)
+        refusals.append(_UnverifiedError() if vouched is None else None)
+        if vouched is not None:
+            try:
+                pushes[place] = _read(one.message, *vouched)
+            except LocalPayError as error:
+                refusals[place] = error
+    stored = _store(engine, list(pushes.values()))
+    for place, refusal in zip(pushes, stored, strict=True):
+        refusals[place] = refusal
+    return refusals
+
+
+def _read(message: Message, verified: Verified, signer: Signer) -> _Pushed:
     document = read_json(message.body)
     if not isinstance(document, dict):
         raise MalformedError("an activity is a JSON object")
     received = activity(document)
-    if not same_origin(received.actor, signer.actor_uri):
+    if not (signer.speaks_for(received.actor) or signer.passes_on(received.type)):
         raise ForbiddenError("the signer may not speak for this actor")
     if not same_origin(received.id, received.actor):
         raise ForbiddenError("an activity's id must be of its actor's origin")
-    pushed = _Pushed(signer, verified, received, document, message.body.decode())
-    await asyncio.to_thread(_store, engine, pushed)
+    return _Pushed(signer, verified, received, document, message.body.decode())
 
 
-def _store(engine: Engine, pushed: _Pushed) -> None:
-    signer, verified, received = pushed.signer, pushed.verified, pushed.activity
-    object_uri, author_uri = innermost(pushed.document)
+def _store(engine: Engine, pushes: Sequence[_Pushed]) -> Sequence[Exception | None]:
+    """Store pushes in one transaction; return why each was refused, None where it was taken."""
+    if not pushes:
+        return []
     try:
         with transaction(engine) as session:
-            use_nonce(session, verified)
-            _check_speaker(session, signer, received)
-            if _is_known(session, signer.peer_id, received.id):
-                return
-            _check_backlog(session, signer.peer_id)
-            moment = now(session)
-            forget_handled(session, signer.peer_id, moment - HANDLED_KEPT)
-            session.add(
-                InboxMessage(
-                    peer_id=signer.peer_id,
-                    key_id=verified.key_id,
-                    activity_id=received.id,
-                    activity_type=received.type[:100],
-                    actor_uri=received.actor,
-                    object_uri=object_uri,
-                    author_uri=author_uri,
-                    body=pushed.body,
-                    received_at=moment,
-                    due_at=moment,
-                    attempts=0,
-                )
-            )
-            heard(session, signer.peer_id)
-    except IntegrityError as error:
-        if violated(error) != "uq_inbox_messages_peer_id_activity_id":
-            raise
+            return _store_each(session, pushes)
+    except Exception as error:  # noqa: BLE001 (whoever pushed is told)
+        if len(pushes) > 1:
+            return [refusal for push in pushes for refusal in _store(engine, [push])]
+        is_repeated = (
+            isinstance(error, IntegrityError)
+            and violated(error) == "uq_inbox_messages_peer_id_activity_id"
+        )
+        return [None if is_repeated else error]
 
 
-def _check_speaker(session: Session, signer: Signer, received: Activity) -> None:
-    """Refuse one group's key for another group's actor, though a server may house both."""
-    other = session.scalar(
-        select(Peer.id).where(Peer.actor_uri == received.actor, Peer.id != signer.peer_id)
+def _store_each(session: Session, pushes: Sequence[_Pushed]) -> list[LocalPayError | None]:
+    known = _known(session, pushes)
+    refusals = _unwanted(session, pushes, known)
+    # Last, so that what is refused for another reason may be sent again as it is.
+    wanted = [place for place, refusal in enumerate(refusals) if refusal is None]
+    unused = use_nonces(session, [pushes[place].verified for place in wanted])
+    moment = now(session)
+    for place, is_unused in zip(wanted, unused, strict=True):
+        push = pushes[place]
+        which = push.signer.peer_id, push.activity.id
+        if not is_unused:
+            refusals[place] = UnauthenticatedError(NONCE_USED)
+        elif which not in known:
+            known.add(which)
+            session.add(_message(push, moment))
+    session.flush()
+    forget_handled(session, moment - HANDLED_KEPT)
+    heard_of = {pushes[place].signer.peer_id for place in wanted if refusals[place] is None}
+    _note_heard(session, heard_of, moment)
+    return refusals
+
+
+def _unwanted(
+    session: Session, pushes: Sequence[_Pushed], known: Collection[tuple[int, str]]
+) -> list[LocalPayError | None]:
+    """Return why pushes are not taken: they are of another's actor, or there is no room."""
+    others = _peers_of(session, {push.activity.actor for push in pushes})
+    rooms = _rooms(session, {push.signer.peer_id for push in pushes})
+    refusals: list[LocalPayError | None] = []
+    for push in pushes:
+        peer_id = push.signer.peer_id
+        is_own = others.get(push.activity.actor, peer_id) == peer_id
+        if not (is_own or push.signer.passes_on(push.activity.type)):
+            # One group's key for another group's actor, though a server may house both.
+            reason = "the signer may not speak for another group's actor"
+            refusals.append(ForbiddenError(reason))
+        elif (peer_id, push.activity.id) in known:
+            refusals.append(None)
+        elif rooms[peer_id] <= 0:
+            reason = "too much of this hub waits to be handled"
+            refusals.append(TooManyError(reason, BACKLOG_RETRY_SECONDS))
+        else:
+            rooms[peer_id] -= 1
+            refusals.append(None)
+    return refusals
+
+
+def _message(push: _Pushed, moment: datetime) -> InboxMessage:
+    object_uri, author_uri = innermost(push.document)
+    return InboxMessage(
+        peer_id=push.signer.peer_id,
+        key_id=push.verified.key_id,
+        activity_id=push.activity.id,
+        activity_type=push.activity.type[:100],
+        actor_uri=push.activity.actor,
+        object_uri=object_uri,
+        author_uri=author_uri,
+        body=push.body,
+        received_at=moment,
+        due_at=moment,
+        attempts=0,
     )
-    if other is not None:
-        raise ForbiddenError("the signer may not speak for another group's actor")
 
 
-def _is_known(session: Session, peer_id: int, activity_id: str) -> bool:
-    query = select(InboxMessage.id).where(
-        InboxMessage.peer_id == peer_id, InboxMessage.activity_id == activity_id
+def _peers_of(session: Session, actor_uris: Collection[str]) -> dict[str, int]:
+    query = select(Peer.actor_uri, Peer.id).where(Peer.actor_uri.in_(actor_uris))
+    return dict(session.execute(query).all())
+
+
+def _known(session: Session, pushes: Sequence[_Pushed]) -> set[tuple[int, str]]:
+    """Return which activities of the peers are stored already."""
+    query = select(InboxMessage.peer_id, InboxMessage.activity_id).where(
+        InboxMessage.peer_id.in_({push.signer.peer_id for push in pushes}),
+        InboxMessage.activity_id.in_({push.activity.id for push in pushes}),
     )
-    return session.scalar(query) is not None
+    return {(peer_id, activity_id) for peer_id, activity_id in session.execute(query)}
 
 
-def _check_backlog(session: Session, peer_id: int) -> None:
+def _rooms(session: Session, peer_ids: Collection[int]) -> dict[int, int]:
+    """Return how much more of each peer may wait."""
     waiting = (
-        select(InboxMessage.id)
-        .where(InboxMessage.peer_id == peer_id, InboxMessage.due_at.is_not(None))
-        .limit(BACKLOG_MAX)
-        .subquery()
+        select(InboxMessage.peer_id, func.count())
+        .where(InboxMessage.peer_id.in_(peer_ids), InboxMessage.due_at.is_not(None))
+        .group_by(InboxMessage.peer_id)
     )
-    if (session.scalar(select(func.count()).select_from(waiting)) or 0) >= BACKLOG_MAX:
-        raise TooManyError("too much of this hub waits to be handled", BACKLOG_RETRY_SECONDS)
+    counts = dict(session.execute(waiting).all())
+    return {peer_id: BACKLOG_MAX - counts.get(peer_id, 0) for peer_id in peer_ids}
+
+
+def _note_heard(session: Session, peer_ids: Collection[int], moment: datetime) -> None:
+    """Note that hubs spoke to us, of each at most once a minute while it is well."""
+    lately = and_(Peer.last_heard_at > moment - HEARD_AGAIN, Peer.state == PeerState.LIVE)
+    news = select(Peer.id).where(
+        Peer.id.in_(peer_ids), or_(Peer.last_heard_at.is_(None), not_(lately))
+    )
+    for peer_id in session.scalars(news.order_by(Peer.id)).all():
+        heard(session, peer_id)
 
 
 def innermost(document: Document) -> tuple[str, str]:

@@ -4,7 +4,8 @@ A pushed activity that waits to be handled is never forgotten by another: it may
 word, and is judged when its turn comes.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -17,12 +18,16 @@ from sqlalchemy import (
     UniqueConstraint,
     delete,
     select,
+    text,
     update,
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from commons.database import Base, now
 from commons.jobs import Scheduled
+from crawler import proofs
+from crawler.interest import rows as interests
+from marketplace.duplicates import forget_claims
 
 FORGOTTEN_AT_ONCE: Final = 100
 
@@ -49,7 +54,19 @@ class InboxMessage(Scheduled, Base):
 
     __table_args__ = (
         UniqueConstraint("peer_id", "activity_id"),
-        Index("ix_inbox_messages_backlog", "peer_id", "due_at"),
+        Index(
+            "ix_inbox_messages_waiting",
+            "peer_id",
+            "due_at",
+            sqlite_where=text("due_at IS NOT NULL"),
+            postgresql_where=text("due_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_inbox_messages_kept",
+            "received_at",
+            sqlite_where=text("body IS NOT NULL"),
+            postgresql_where=text("body IS NOT NULL"),
+        ),
     )
 
 
@@ -72,6 +89,17 @@ class PutAside(Scheduled, Base):
     __table_args__ = (UniqueConstraint("peer_id", "uri"),)
 
 
+@dataclass(frozen=True)
+class Aside:
+    """What was not taken: what, why, whose, as it came, and when it is tried again."""
+
+    uri: str
+    reason: str
+    author_uri: str = ""
+    document: str | None = None
+    again_at: datetime | None = None
+
+
 def put_aside(  # noqa: PLR0913 (what, whose, why, as it came, and when again)
     session: Session,
     peer_id: int,
@@ -83,27 +111,43 @@ def put_aside(  # noqa: PLR0913 (what, whose, why, as it came, and when again)
     again_at: datetime | None = None,
 ) -> None:
     """Keep what was not taken and why; of one thing only the latest is kept."""
-    uri = uri[:2048]
-    row = session.scalar(
-        select(PutAside).where(PutAside.peer_id == peer_id, PutAside.uri == uri)
-    ) or PutAside(peer_id=peer_id, uri=uri)
-    row.reason, row.at = reason[:1000], now(session)
-    row.author_uri, row.document = author_uri, document
-    row.due_at, row.attempts, row.last_error = again_at, 0, None
-    session.add(row)
+    put_aside_each(session, peer_id, [Aside(uri, reason, author_uri, document, again_at)])
+
+
+def put_aside_each(session: Session, peer_id: int, asides: Sequence[Aside]) -> None:
+    """Keep things of one peer that were not taken; of one thing only the last is kept."""
+    latest = {aside.uri[:2048]: aside for aside in asides}
+    if not latest:
+        return
+    moment = now(session)
+    query = select(PutAside).where(PutAside.peer_id == peer_id, PutAside.uri.in_(latest))
+    held = {row.uri: row for row in session.scalars(query)}
+    for uri, aside in latest.items():
+        row = held.get(uri) or PutAside(peer_id=peer_id, uri=uri)
+        row.reason, row.at = aside.reason[:1000], moment
+        row.author_uri, row.document = aside.author_uri, aside.document
+        row.due_at, row.attempts, row.last_error = aside.again_at, 0, None
+        session.add(row)
     session.flush()
 
 
 def taken(session: Session, peer_id: int, uris: Collection[str]) -> None:
     """Forget that things were put aside, since they have been taken now."""
+    if not uris:
+        return
     mine = PutAside.peer_id == peer_id
     session.execute(delete(PutAside).where(mine, PutAside.uri.in_(uris)))
 
 
 def forget_objects(session: Session, uris: Collection[str]) -> None:
     """Drop what was kept of objects, since they are withdrawn."""
+    if not uris:
+        return
     _empty(session, InboxMessage.object_uri.in_(uris), InboxMessage.due_at.is_(None))
     session.execute(delete(PutAside).where(PutAside.uri.in_(uris)))
+    interests.withdrawn(session, uris)
+    proofs.forget(session, uris)
+    forget_claims(session, uris)
 
 
 def forget_author(session: Session, uri: str) -> None:
@@ -118,18 +162,17 @@ def forget_hub(session: Session, peer_id: int) -> None:
     session.execute(delete(PutAside).where(PutAside.peer_id == peer_id))
 
 
-def forget_handled(session: Session, peer_id: int, before: datetime) -> None:
-    """Drop what a hub pushed that long ago and what has been handled: it could say a door.
+def forget_handled(session: Session, before: datetime) -> None:
+    """Drop what was pushed that long ago and has been handled, a part of it at a time.
 
     A better reader could read it again until then, and reads the outbox anew from then on.
     """
     old = (
         select(InboxMessage.id)
         .where(
-            InboxMessage.peer_id == peer_id,
-            InboxMessage.due_at.is_(None),
-            InboxMessage.body.is_not(None),
             InboxMessage.received_at < before,
+            InboxMessage.body.is_not(None),
+            InboxMessage.due_at.is_(None),
         )
         .limit(FORGOTTEN_AT_ONCE)
     )
@@ -138,7 +181,23 @@ def forget_handled(session: Session, peer_id: int, before: datetime) -> None:
 
 def forget_message(session: Session, message_id: int) -> None:
     """Drop what a pushed activity says; that it came stays known."""
-    _empty(session, InboxMessage.id == message_id)
+    forget_messages(session, [message_id])
+
+
+def forget_messages(session: Session, message_ids: Collection[int]) -> None:
+    """Drop what pushed activities say; that they came stays known."""
+    if message_ids:
+        _empty(session, InboxMessage.id.in_(message_ids))
+
+
+def undone(session: Session, activities: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Return which activities of peers an Undo has arrived of, be it before the activity itself."""
+    query = select(InboxMessage.peer_id, InboxMessage.object_uri).where(
+        InboxMessage.peer_id.in_({peer_id for peer_id, _ in activities}),
+        InboxMessage.activity_type == "Undo",
+        InboxMessage.object_uri.in_({activity_id for _, activity_id in activities}),
+    )
+    return {(peer_id, uri) for peer_id, uri in session.execute(query)} & set(activities)
 
 
 def _empty(session: Session, *conditions: ColumnElement[bool]) -> None:

@@ -1,6 +1,7 @@
 """Listings: what is kept of each offer and want, in which order it changed, and what is seen."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -37,6 +38,9 @@ class WithdrawnReason(StrEnum):
     DELETED = "deleted"
     CONSENT = "consent"
     HUB_GONE = "hub-gone"
+    MISSING = "missing"  # not to be had at its origin any more, which does not say "deleted"
+    DUPLICATE = "duplicate"  # shown as another listing, which is the same thing
+    OPERATOR = "operator"  # its hub is suspended here, or its domain blocked
 
 
 class Outcome(StrEnum):
@@ -46,6 +50,7 @@ class Outcome(StrEnum):
     UPDATED = "updated"
     UNCHANGED = "unchanged"
     OLDER = "older"
+    DUPLICATE = "duplicate"
     REFUSED = "refused"
 
 
@@ -69,7 +74,7 @@ class Listing(Base):
     language: Mapped[str | None] = mapped_column(String(3))
     categories: Mapped[list[Any]]
     image: Mapped[str | None] = mapped_column(String(2048))
-    url: Mapped[str | None] = mapped_column(String(2048))
+    url: Mapped[str | None] = mapped_column(String(2048), index=True)
     place_name: Mapped[str | None] = mapped_column(String(200))
     lat: Mapped[float | None]
     lon: Mapped[float | None]
@@ -117,6 +122,16 @@ def visible(moment: datetime) -> ColumnElement[bool]:
     return and_(shown(), or_(Listing.expires_at.is_(None), Listing.expires_at > moment))
 
 
+@dataclass(frozen=True)
+class Version:
+    """A draft that came in, on whose word it may be shown, and whose group it is of."""
+
+    draft: Draft
+    consent: Consent
+    consented_by: str
+    group_id: str | None = None
+
+
 def upsert(
     session: Session,
     draft: Draft,
@@ -125,44 +140,31 @@ def upsert(
     consented_by: str,
     group_id: str | None = None,
 ) -> Outcome:
-    """Store a draft as the listing of its URI, under the next revision where it changed.
+    """Store a draft as the listing of its URI, as `upsert_many` does."""
+    return upsert_many(session, [Version(draft, consent, consented_by, group_id)])[0]
 
-    A version's time is the origin's `updated`, else `published`, else arrival, and never later
-    than arrival; an older version, be it a refusal, changes nothing. A refused consent withdraws
-    what is there. Raises InvalidError and TooLargeError as `drafts.check` does.
+
+def upsert_many(session: Session, versions: Sequence[Version]) -> list[Outcome]:
+    """Store drafts, one after the other, as the listings of their URIs; return what became of each.
+
+    Each that changes something gets the next revision. A version's time is the origin's `updated`,
+    else `published`, else arrival, and never later than arrival; an older version, be it a refusal,
+    changes nothing. A refused consent withdraws what is there. Raises InvalidError and
+    TooLargeError as `drafts.check` does, before anything is stored.
     """
-    draft = check(draft)
-    arrival = now(session)
-    version = min(draft.updated or draft.published or arrival, arrival)
-    row = by_uri(session, draft.uri, lock=True)
-    if row is not None and _is_older(row, draft, version):
-        return Outcome.OLDER
-    if not consent.allowed:
-        withdraw(session, draft.uri, WithdrawnReason.CONSENT)
-        return Outcome.REFUSED
-    fresh = {
-        **_columns(session, draft, group_id),
-        "published": min(draft.published or (row.published if row else arrival), arrival),
-        "consent_basis": consent.basis,
-        "consented_by": consented_by,
-        "withdrawn_at": None,
-        "withdrawn_reason": None,
+    checked = [replace(version, draft=check(version.draft)) for version in versions]
+    held = _held(session, {version.draft.uri for version in checked})
+    group_ids = {version.group_id for version in checked} - {None}
+    groups = {
+        group.id: group for group in session.scalars(select(Group).where(Group.id.in_(group_ids)))
     }
-    if row is None:
-        session.add(
-            Listing(
-                **fresh,
-                id=listing_id(draft.uri),
-                uri=draft.uri,
-                updated=version,
-                confirmed_at=arrival,
-                consent_at=arrival,
-                revision=draw(session, COUNTER),
-            )
-        )
-        session.flush()
-        return Outcome.INSERTED
-    return _overwrite(session, row, fresh, version, arrival)
+    changes = _Changes(held, now(session))
+    with session.no_autoflush:
+        outcomes = [
+            changes.take(version, groups.get(version.group_id or "")) for version in checked
+        ]
+        changes.store(session)
+    return outcomes
 
 
 def withdraw(
@@ -172,32 +174,24 @@ def withdraw(
     *,
     deleted_at: datetime | None = None,
 ) -> bool:
-    """Empty the listing of `uri` and keep its tombstone; return whether anything changed.
+    """Withdraw the listing of `uri`, as `withdraw_many` does; return whether anything changed."""
+    return withdraw_many(session, {uri: deleted_at}, reason) > 0
 
-    A Delete that comes before its Create is remembered: an unknown URI gets a tombstone too.
-    For the other reasons an unknown URI needs none, since each arrival decides them anew.
+
+def withdraw_many(
+    session: Session, deleted_at: Mapping[str, datetime | None], reason: WithdrawnReason
+) -> int:
+    """Empty the listings of the URIs and keep their tombstones; return how many changed.
+
+    A Delete that comes before its Create is remembered: an unknown URI gets a tombstone too, with
+    the moment that is told. For the other reasons an unknown URI needs none, since each arrival
+    decides them anew.
     """
-    moment = now(session)
-    row = by_uri(session, uri, lock=True)
-    if row is None and reason is not WithdrawnReason.DELETED:
-        return False
-    if row is not None and row.withdrawn_at is not None:
-        if row.withdrawn_reason is reason or reason is not WithdrawnReason.DELETED:
-            return False
-        row.withdrawn_reason = reason  # already emptied, but from now on for good
-        row.withdrawn_at = min(deleted_at or moment, moment)
-        return True
-    if row is None:
-        row = Listing(id=listing_id(uri), uri=uri, type=ListingType.OFFER, published=moment)
-        session.add(row)
+    changes = _Changes(_held(session, deleted_at), now(session))
     with session.no_autoflush:
-        _empty(row)
-        row.updated = row.confirmed_at = moment
-        row.withdrawn_at = min(deleted_at or moment, moment)
-        row.withdrawn_reason = reason
-        row.revision = draw(session, COUNTER)
-    session.flush()
-    return True
+        withdrawn = [changes.withdraw(uri, reason, at) for uri, at in deleted_at.items()]
+        changes.store(session)
+    return sum(withdrawn)
 
 
 def by_uri(session: Session, uri: str, *, lock: bool = False) -> Listing | None:
@@ -233,6 +227,107 @@ def oldest_change_after(session: Session, revision: int) -> datetime | None:
     return session.scalar(query.order_by(Listing.revision).limit(1))
 
 
+def _held(session: Session, uris: Iterable[str]) -> dict[str, Listing]:
+    """Lock the listings of URIs to the commit, in one order; return those that there are."""
+    query = select(Listing).where(Listing.uri.in_(set(uris))).order_by(Listing.uri)
+    return {row.uri: row for row in session.scalars(query.with_for_update())}
+
+
+class _Changes:
+    """Changes to listings, decided one after the other and then stored at once.
+
+    `held` has the listings by URI, as they are and then as they become.
+    """
+
+    def __init__(self, held: dict[str, Listing], arrival: datetime) -> None:
+        self._held = held
+        self._arrival = arrival
+        self._new: list[Listing] = []
+        self._numbered: list[Listing] = []  # in the order of their changes; the last one counts
+
+    def take(self, version: Version, group: Group | None) -> Outcome:
+        """Take a version of a listing, unless one that is held is newer."""
+        draft, row = version.draft, self._held.get(version.draft.uri)
+        moment = min(draft.updated or draft.published or self._arrival, self._arrival)
+        if row is not None and _is_older(row, draft, moment):
+            return Outcome.OLDER
+        if not version.consent.allowed:
+            self.withdraw(draft.uri, WithdrawnReason.CONSENT, None)
+            return Outcome.REFUSED
+        published = draft.published or (row.published if row else self._arrival)
+        fresh = {
+            **_columns(draft, group),
+            "published": min(published, self._arrival),
+            "consent_basis": version.consent.basis,
+            "consented_by": version.consented_by,
+            "withdrawn_at": None,
+            "withdrawn_reason": None,
+        }
+        if row is not None:
+            return self._overwrite(row, fresh, moment)
+        self._add(
+            Listing(
+                **fresh,
+                id=listing_id(draft.uri),
+                uri=draft.uri,
+                updated=moment,
+                confirmed_at=self._arrival,
+                consent_at=self._arrival,
+            )
+        )
+        return Outcome.INSERTED
+
+    def withdraw(self, uri: str, reason: WithdrawnReason, deleted_at: datetime | None) -> bool:
+        """Empty a listing; return whether that changes anything."""
+        row, moment = self._held.get(uri), min(deleted_at or self._arrival, self._arrival)
+        if row is None and reason is not WithdrawnReason.DELETED:
+            return False
+        if row is not None and row.withdrawn_at is not None:
+            if row.withdrawn_reason is reason or reason is not WithdrawnReason.DELETED:
+                return False
+            row.withdrawn_reason = reason  # already emptied, but from now on for good
+            row.withdrawn_at = moment
+            return True
+        if row is None:
+            row = Listing(
+                id=listing_id(uri), uri=uri, type=ListingType.OFFER, published=self._arrival
+            )
+            self._add(row)
+        else:
+            self._numbered.append(row)
+        _empty(row)
+        row.updated = row.confirmed_at = self._arrival
+        row.withdrawn_at, row.withdrawn_reason = moment, reason
+        return True
+
+    def store(self, session: Session) -> None:
+        """Write the changes, each under its revision."""
+        if self._numbered:
+            first = draw(session, COUNTER, len(self._numbered))
+            for revision, row in enumerate(self._numbered, start=first):
+                row.revision = revision
+        session.add_all(self._new)
+        session.flush()
+
+    def _add(self, row: Listing) -> None:
+        self._held[row.uri] = row
+        self._new.append(row)
+        self._numbered.append(row)
+
+    def _overwrite(self, row: Listing, fresh: dict[str, Any], moment: datetime) -> Outcome:
+        changed = {name for name, value in fresh.items() if getattr(row, name) != value}
+        if not changed and self._arrival - row.confirmed_at < CONFIRM_AGAIN:
+            row.updated = max(row.updated, moment)  # no index holds it: no new revision
+            return Outcome.UNCHANGED
+        if {"consent_basis", "consented_by"} & changed:
+            row.consent_at = self._arrival
+        for name in changed:
+            setattr(row, name, fresh[name])
+        row.updated, row.confirmed_at = moment, self._arrival
+        self._numbered.append(row)
+        return Outcome.UPDATED if changed else Outcome.UNCHANGED
+
+
 def _is_older(row: Listing, draft: Draft, version: datetime) -> bool:
     if row.withdrawn_reason is WithdrawnReason.DELETED and row.withdrawn_at is not None:
         # Only a version that its origin dates after the deletion brings a listing back.
@@ -241,27 +336,7 @@ def _is_older(row: Listing, draft: Draft, version: datetime) -> bool:
     return row.withdrawn_at is None and version < row.updated
 
 
-def _overwrite(
-    session: Session, row: Listing, fresh: dict[str, Any], version: datetime, arrival: datetime
-) -> Outcome:
-    changed = {name for name, value in fresh.items() if getattr(row, name) != value}
-    if not changed and arrival - row.confirmed_at < CONFIRM_AGAIN:
-        row.updated = max(row.updated, version)  # no index holds it: no new revision
-        return Outcome.UNCHANGED
-    if {"consent_basis", "consented_by"} & changed:
-        row.consent_at = arrival
-    with session.no_autoflush:
-        for name in changed:
-            setattr(row, name, fresh[name])
-        row.updated = version
-        row.confirmed_at = arrival
-        row.revision = draw(session, COUNTER)
-    session.flush()
-    return Outcome.UPDATED if changed else Outcome.UNCHANGED
-
-
-def _columns(session: Session, draft: Draft, group_id: str | None) -> dict[str, Any]:
-    group = session.get(Group, group_id) if group_id else None
+def _columns(draft: Draft, group: Group | None) -> dict[str, Any]:
     place = _place(draft, group)
     return {
         "same_as": list(draft.same_as),

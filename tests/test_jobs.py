@@ -20,7 +20,15 @@ from commons.errors import (
     TooManyError,
     UnavailableError,
 )
-from commons.jobs import AT_ONCE, Job, Runner, Scheduled, claim, delay_seconds, run_once
+from commons.jobs import (
+    AT_ONCE,
+    Job,
+    Runner,
+    Scheduled,
+    claim,
+    delay_seconds,
+    run_once,
+)
 
 
 class OfThisTest(DeclarativeBase):
