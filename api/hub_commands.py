@@ -6,6 +6,7 @@ from typing import Annotated, Final
 import typer
 from sqlalchemy import select
 
+from api import join_commands
 from api.routes.accounts import account_view
 from api.routes.hubs import view
 from api.terminal import operator_engine, print_json, print_table
@@ -88,6 +89,9 @@ def admit(
             "surplus_limit": opened.surplus_limit,
         }
     print_json(result)
+
+
+join_commands.register(app)
 
 
 def limit_minor(text: str, field: str) -> int:

@@ -1,5 +1,6 @@
 """Our own actor, and how it is found: its document, WebFinger and NodeInfo."""
 
+import hashlib
 from html import escape
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ _CONTEXT: Final = [
     "https://www.w3.org/ns/cid/v1",
     {
         "toot": "http://joinmastodon.org/ns#",
+        "PropertyValue": "http://schema.org/PropertyValue",
+        "value": "http://schema.org/value",
         "indexable": "toot:indexable",
         "discoverable": "toot:discoverable",
         "implements": {
@@ -37,6 +40,12 @@ _IMPLEMENTS: Final = (
     ("https://w3id.org/fep/268d", "FEP-268d: Search consent signals"),
     ("https://w3id.org/fep/5feb", "FEP-5feb: Search indexing consent"),
     ("https://w3id.org/fep/521a", "FEP-521a: Representing actor's public keys"),
+    ("https://w3id.org/fep/8b32", "FEP-8b32: Object Integrity Proofs"),
+    ("https://w3id.org/fep/844e", "FEP-844e: Capability discovery"),
+    ("https://w3id.org/fep/d556", "FEP-d556: Server-level actor discovery"),
+    ("https://w3id.org/fep/2677", "FEP-2677: Identifying the application actor"),
+    ("https://w3id.org/fep/ae0c", "FEP-ae0c: Fediverse relay protocols"),
+    ("https://w3id.org/fep/19b3", "FEP-19b3: Specifying properties of a service"),
 )
 
 
@@ -72,6 +81,7 @@ def document(settings: Settings, keys: OwnKeys) -> dict[str, Any]:
         "manuallyApprovesFollowers": True,
         "discoverable": False,
         "indexable": False,
+        "attachment": _properties(settings),
         "implements": [{"href": href, "name": name} for href, name in _IMPLEMENTS],
         "publicKey": {
             "id": actor_key_id(settings),
@@ -142,7 +152,7 @@ def nodeinfo() -> dict[str, Any]:
 
 
 def follow(settings: Settings, follow_uri: str, followed: str) -> dict[str, Any]:
-    """Return the Follow by which we ask an actor for its activities."""
+    """Return the Follow by which we ask an actor for its activities, or a relay for all."""
     return {
         "@context": ACTIVITYSTREAMS,
         "id": follow_uri,
@@ -153,18 +163,61 @@ def follow(settings: Settings, follow_uri: str, followed: str) -> dict[str, Any]
     }
 
 
+def undo_follow(settings: Settings, follow_uri: str, followed: str) -> dict[str, Any]:
+    """Return the Undo of a Follow, which it embeds, since some servers look for nothing else."""
+    undone = follow(settings, follow_uri, followed)
+    return {
+        "@context": ACTIVITYSTREAMS,
+        "id": f"{follow_uri}/undo",
+        "type": "Undo",
+        "actor": actor_uri(settings),
+        "object": {name: value for name, value in undone.items() if name != "@context"},
+        "to": [followed],
+    }
+
+
+def accept_follow(uri: str, follow_id: str, follower: str) -> dict[str, Any]:
+    """Return the Accept of a Follow of our actor `uri`, which publishes nothing."""
+    return {
+        "@context": ACTIVITYSTREAMS,
+        "id": f"{uri}/accepts/{hashlib.sha256(follow_id.encode()).hexdigest()[:32]}",
+        "type": "Accept",
+        "actor": uri,
+        "object": {"id": follow_id, "type": "Follow", "actor": follower, "object": uri},
+        "to": [follower],
+    }
+
+
 def _link(relation: str, href: str) -> dict[str, str]:
     return {"rel": relation, "type": "application/activity+json", "href": href}
 
 
 def _summary(settings: Settings) -> str:
     contact = f" The operator is reached at {escape(settings.contact)}." if settings.contact else ""
+    join = f'<a href="{escape(settings.base_url)}/join">{escape(settings.base_url)}/join</a>'
     return (
         "<p>This service collects public offers and wants of local currency groups, so that "
-        "members of other groups find them. It reads only hubs that have registered and agreed, "
-        "follows their group actor, and looks at each listing again once a week.</p>"
+        "members of other groups find them. It reads only hubs that have agreed: by "
+        "<code>indexable</code> true on their group's actor, by a signed registration, or by an "
+        f"invitation ({join}). It follows their actor, and looks at each listing again once a "
+        "week.</p>"
         "<p>To be left out: set <code>indexable</code> to false on your actor, or leave "
         "<code>as:Public</code> out of <code>searchableBy</code>; what is there is then removed. "
         "A deleted listing is removed as its Delete arrives. A whole hub is left out when it "
-        f"blocks this actor.{contact}</p>"
+        "blocks this actor or sets <code>indexable</code> to false on its own; "
+        f"<code>robots.txt</code> is heeded for <code>LocalPay</code>.{contact}</p>"
     )
+
+
+def _properties(settings: Settings) -> list[dict[str, str]]:
+    """Return what FEP-19b3 would have an automated actor tell of itself, for people to read."""
+    told = {
+        "ServiceType": f"Marketplace crawler, {settings.base_url}",
+        "Frequency": "Each listing once a week; what is pushed, at once",
+    }
+    if settings.contact:
+        told["Support"] = settings.contact
+    return [
+        {"type": "PropertyValue", "name": name, "value": escape(value)}
+        for name, value in told.items()
+    ]

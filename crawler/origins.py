@@ -1,5 +1,7 @@
 """Things fetched where they live, and taken only from whoever may speak for them (FEP-fe34)."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urldefrag
@@ -10,21 +12,29 @@ from commons.errors import FetchError, InvalidError, MalformedError
 from commons.fetch import Door
 from commons.groups import KeyAlgorithm
 from commons.key_formats import PublicKey, decode_multikey, load_public_pem, public_pem
+from commons.robots import index_rules
 from crawler.terms import (
     Document,
     first_id,
     flag,
     id_of,
+    ids,
     number,
     objects,
     same_origin,
     text,
     types,
+    values,
 )
-from crawler.vocabulary import asks_noindex, searchable_by
+from crawler.vocabulary import asks_noindex, payment_links, searchable_by
 
 ACTOR_TYPES: Final = frozenset({"Application", "Group", "Organization", "Person", "Service"})
 _KEYS_MOST: Final = 10
+_COLLECTIONS: Final = (
+    *("proposals", "listings", "offers", "needs", "wants", "wanted", "requests"),
+    *("streams", "featured"),
+)
+_COLLECTIONS_MOST: Final = 10
 _FIRST_ERROR: Final = 400
 
 
@@ -49,9 +59,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Actor:
-    """An actor as its own document tells it; `searchable_by` is None where that is silent."""
+    """An actor as its own document tells it; `searchable_by` is None where that is silent.
+
+    `types` are its types by compact name; `digest` is the SHA-256, in hex, of its document written
+    as JSON with sorted members and without spaces: what shows later which document it was.
+    `collections` are those besides the outbox in which software publishes listings, and
+    `payment_links` the proposals that it names as ways to pay it; both of its own origin.
+    """
 
     id: str
+    types: frozenset[str]
     name: str
     summary: str
     preferred_username: str
@@ -63,18 +80,27 @@ class Actor:
     searchable_by: tuple[str, ...] | None
     noindex: bool
     suspended: bool
+    digest: str
+    collections: tuple[str, ...] = ()
+    payment_links: tuple[str, ...] = ()
+    moved_to: str | None = None
+    also_known_as: tuple[str, ...] = ()
 
 
 async def fetch_object(door: Door, uri: str) -> Document:
     """Fetch an object where it lives and return it only if that place may speak for it.
 
-    The address that finally answered must share the origin of the id. Raises FetchError, and
-    InvalidError where another origin answered or another's id is claimed.
+    The address that finally answered must share the origin of the id. What its X-Robots-Tag says
+    to us stands in the object as its `xRobotsTag`. Raises FetchError, and InvalidError where
+    another origin answered or another's id is claimed.
     """
     fetched = await door.get_json(urldefrag(uri).url)
     if not same_origin(fetched.url, uri) or not same_origin(fetched.url, id_of(fetched.body)):
         raise InvalidError("id", "must be of the origin that answers for it")
-    return fetched.body
+    rules = index_rules(fetched.headers)
+    if not rules:
+        return fetched.body
+    return {**fetched.body, "xRobotsTag": [*values(fetched.body, "xRobotsTag"), *rules]}
 
 
 async def fetch_actor(door: Door, uri: str) -> Actor:
@@ -104,6 +130,7 @@ def read_actor(document: Document) -> Actor:
     location = next(objects(document, "location"), None)
     return Actor(
         id=uri,
+        types=frozenset(types(document) & ACTOR_TYPES),
         name=text(document, "name", "preferredUsername"),
         summary=text(document, "summary"),
         preferred_username=text(document, "preferredUsername"),
@@ -115,7 +142,24 @@ def read_actor(document: Document) -> Actor:
         searchable_by=searchable_by(document),
         noindex=asks_noindex(document),
         suspended=flag(document, "suspended") is True,
+        digest=_digest(document),
+        collections=_collections(document, uri),
+        payment_links=tuple(to for to in payment_links(document) if same_origin(to, uri)),
+        moved_to=first_id(document, "movedTo") or None,
+        also_known_as=ids(document, "alsoKnownAs"),
     )
+
+
+def _collections(document: Document, uri: str) -> tuple[str, ...]:
+    outbox = first_id(document, "outbox")
+    named = (named for term in _COLLECTIONS for named in ids(document, term))
+    own = (named for named in named if named != outbox and same_origin(named, uri))
+    return tuple(dict.fromkeys(own))[:_COLLECTIONS_MOST]
+
+
+def _digest(document: Document) -> str:
+    written = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(written.encode()).hexdigest()
 
 
 def _keys(document: Document, owner: str) -> tuple[ActorKey, ...]:
@@ -132,7 +176,7 @@ def _keys(document: Document, owner: str) -> tuple[ActorKey, ...]:
         if first_id(described, "owner", "controller") != owner or not _lies_in(key_id, owner):
             continue
         try:
-            key = _key(described)
+            key = read_key(described)
         except MalformedError:
             continue
         is_ed25519 = isinstance(key, Ed25519PublicKey)
@@ -145,7 +189,8 @@ def _lies_in(key_id: str, owner: str) -> bool:
     return same_origin(key_id, owner) and key_id.startswith((f"{owner}#", f"{owner}/", f"{owner}?"))
 
 
-def _key(described: Document) -> PublicKey:
+def read_key(described: Document) -> PublicKey:
+    """Read a key as an actor describes it; MalformedError where it is of a kind not taken here."""
     multibase = text(described, "publicKeyMultibase")
     if multibase:
         return decode_multikey(multibase)

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from commons.database import now, transaction
+from commons.database import now, reading, transaction
 from commons.errors import (
     ConflictError,
     FetchError,
@@ -33,26 +33,35 @@ from commons.groups import (
 from commons.key_formats import load_public_pem
 from commons.money import CurrencyKind, parse_rate
 from commons.signatures import Message, Verified, key_id_of, required_parts, verify
-from crawler import delivery, peers
-from crawler.following import describe
+from crawler import blocks, delivery, peers
 from crawler.hub_keys import store_keys, use_nonce
 from crawler.origins import Actor, fetch_actor
+from crawler.suspension import resume
 from crawler.terms import origin, same_origin
 from marketplace.currencies import unit_of
+from marketplace.drafts import plain_text
 
 LARGEST_SCALE: Final = 8
 _LONGEST: Final = {"uri": 2048, "code": 16, "name": 200, "kind": 16, "rate": 32}
+_SUMMARY_READ_CHARS: Final = 8_000
+_POLE: Final = 90
+_ANTIMERIDIAN: Final = 180
 _SIGNED_HEADERS: Final = frozenset({"signature", "signature-input", "content-digest"})
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a hub asks for; `rate` is clearing units per unit of its currency, as a fraction."""
+    """What a hub asks for; `currency` is None where it takes part in the marketplace only.
+
+    The currency's `rate` is clearing units per unit of it, as a fraction. One that `pushes` gives
+    its listings as JSON: it is neither followed nor read, and its actor needs no inbox.
+    """
 
     actor: str
     group: str | None
     listings: bool
-    currency: Mapping[str, Any]
+    currency: Mapping[str, Any] | None
+    pushes: bool = False
 
 
 async def register(
@@ -69,6 +78,7 @@ async def register(
     key_id = key_id_of(message)
     if not same_origin(key_id, wanted.actor):
         raise ForbiddenError("a hub registers with a key of its own actor")
+    await asyncio.to_thread(_refuse_blocked, engine, wanted.actor)
     try:
         actor = await fetch_actor(door, wanted.actor)
     except FetchError as error:
@@ -80,6 +90,11 @@ async def register(
         raise ConflictError("another registration came at the same moment; try again") from error
 
 
+def _refuse_blocked(engine: Engine, uri: str) -> None:
+    with reading(engine) as session:
+        blocks.refuse(session, uri)
+
+
 def read_wanted(body: Mapping[str, Any]) -> Wanted:
     """Read a registration's body; InvalidError names the first field that breaks its rule."""
     actor, group = body.get("actor"), body.get("group")
@@ -89,14 +104,16 @@ def read_wanted(body: Mapping[str, Any]) -> Wanted:
         raise InvalidError(
             "group", "must be 1 to 40 of a-z, 0-9 and -, not beginning or ending in -"
         )
-    listings = body.get("listings", False)
-    if not isinstance(listings, bool):
-        raise InvalidError("listings", "must be true or false")
+    listings, pushes = body.get("listings", False), body.get("pushes", False)
+    for field, flag in (("listings", listings), ("pushes", pushes)):
+        if not isinstance(flag, bool):
+            raise InvalidError(field, "must be true or false")
     currency = body.get("currency")
-    if not isinstance(currency, Mapping):
-        raise InvalidError("currency", "must be an object")
-    _check_currency(currency)
-    return Wanted(actor, group, listings, currency)
+    if currency is not None:
+        if not isinstance(currency, Mapping):
+            raise InvalidError("currency", "must be an object")
+        _check_currency(currency)
+    return Wanted(actor, group, listings, currency, pushes)
 
 
 def _check_currency(currency: Mapping[str, Any]) -> None:
@@ -132,7 +149,7 @@ def _store(
 ) -> tuple[Hub, bool]:
     with transaction(engine) as session:
         use_nonce(session, verified)
-        currency = _currency(session, wanted.currency, actor)
+        currency = _currency(session, wanted.currency, actor) if wanted.currency else None
         hub, is_new = _hub(session, wanted, actor, currency)
         store_keys(session, hub.group_id, actor.keys)
         _consent(session, message, wanted, actor, hub)
@@ -172,17 +189,35 @@ def _currency(session: Session, wanted: Mapping[str, Any], actor: Actor) -> Curr
     return currency
 
 
-def _hub(session: Session, wanted: Wanted, actor: Actor, currency: Currency) -> tuple[Hub, bool]:
-    if not actor.inbox or not same_origin(actor.inbox, actor.id):
-        raise InvalidError("actor", "must have an inbox of its own origin")
+def _hub(
+    session: Session, wanted: Wanted, actor: Actor, currency: Currency | None
+) -> tuple[Hub, bool]:
+    if actor.inbox or not wanted.pushes:
+        check_inbox(actor)
     group = session.scalar(select(Group).where(Group.uri == actor.id))
     if group is not None:
         return _registered_again(session, group, wanted, actor, currency), False
     group_id = wanted.group or _id_from(actor.preferred_username)
     if session.get(Group, group_id) is not None:
         raise ConflictError(f"the group id {group_id!r} is taken")
+    hub = open_hub(session, actor, group_id, currency)
+    hub.rate_wanted = wanted.currency["rate"] if wanted.currency else None
+    return hub, True
+
+
+def check_inbox(actor: Actor) -> None:
+    """Raise InvalidError unless an actor has an inbox of its own origin."""
+    if not actor.inbox or not same_origin(actor.inbox, actor.id):
+        raise InvalidError("actor", "must have an inbox of its own origin")
+
+
+def open_hub(
+    session: Session, actor: Actor, group_id: str, currency: Currency | None = None
+) -> Hub:
+    """Add the group of an actor under a free id, and its hub, which is registered, not admitted."""
     moment = now(session)
-    group = Group(id=group_id, uri=actor.id, currency_id=currency.id, created_at=moment)
+    currency_id = currency.id if currency else None
+    group = Group(id=group_id, uri=actor.id, currency_id=currency_id, created_at=moment)
     describe(group, actor)
     session.add(group)
     session.flush()
@@ -191,32 +226,57 @@ def _hub(session: Session, wanted: Wanted, actor: Actor, currency: Currency) -> 
         state=HubState.REGISTERED,
         inbox_uri=actor.inbox,
         outbox_uri=actor.outbox,
-        rate_wanted=wanted.currency["rate"],
         registered_at=moment,
     )
     session.add(hub)
     session.flush()
-    return hub, True
+    return hub
+
+
+def describe(group: Group, actor: Actor) -> None:
+    """Give a group the name, words and place of its actor, as far as they can be kept.
+
+    Of a person no position is kept.
+    """
+    group.name = actor.name.strip()[:200] or group.id
+    group.summary = plain_text(actor.summary[:_SUMMARY_READ_CHARS])[:2000]
+    place = actor.place
+    if place is None or "Person" in actor.types:
+        group.place_name = group.lat = group.lon = None
+        return
+    if (place.lat is None) != (place.lon is None) or not _is_on_earth(place.lat, place.lon):
+        raise InvalidError("location", "must have a latitude and a longitude on earth, or neither")
+    group.place_name = (place.name or "")[:200] or None
+    group.lat, group.lon = place.lat, place.lon
+
+
+def _is_on_earth(lat: float | None, lon: float | None) -> bool:
+    return (lat is None or abs(lat) <= _POLE) and (lon is None or abs(lon) <= _ANTIMERIDIAN)
 
 
 def _registered_again(
-    session: Session, group: Group, wanted: Wanted, actor: Actor, currency: Currency
+    session: Session, group: Group, wanted: Wanted, actor: Actor, currency: Currency | None
 ) -> Hub:
+    """Renew what is known of a hub; what it leaves out of currency and rate stays as it was."""
     peers.by_group(session, group.id, lock=True)  # before the hub, as a look at it does
     if wanted.group not in {None, group.id}:
         raise ConflictError(f"this hub is registered as {group.id!r}")
-    if group.currency_id != currency.id:
-        raise ConflictError("this hub is registered with another currency")
     hub = session.scalars(select(Hub).where(Hub.group_id == group.id)).one()
     if hub.state is HubState.SUSPENDED:
         raise ForbiddenError("this hub is suspended")
-    rate = wanted.currency["rate"]
-    if hub.state is HubState.ADMITTED and hub.rate_wanted != rate:
-        raise ConflictError(f"the rate {hub.rate_wanted} is agreed; registering does not change it")
-    hub.rate_wanted = rate
+    if currency is not None and wanted.currency is not None:
+        _keep_currency(group, hub, currency, wanted.currency["rate"])
     hub.inbox_uri, hub.outbox_uri = actor.inbox, actor.outbox
     describe(group, actor)
     return hub
+
+
+def _keep_currency(group: Group, hub: Hub, currency: Currency, rate: str) -> None:
+    if group.currency_id not in {None, currency.id}:
+        raise ConflictError("this hub is registered with another currency")
+    if hub.state is HubState.ADMITTED and hub.rate_wanted != rate:
+        raise ConflictError(f"the rate {hub.rate_wanted} is agreed; registering does not change it")
+    group.currency_id, hub.rate_wanted = currency.id, rate
 
 
 def _id_from(username: str) -> str:
@@ -232,12 +292,14 @@ def _consent(session: Session, message: Message, wanted: Wanted, actor: Actor, h
     An actor that says `indexable: false` says no, whatever the request says.
     """
     peer = peers.discover(session, actor.id, found_by="its registration", group_id=hub.group_id)
+    _read_as(session, peer, pushes=wanted.pushes)
     if not wanted.listings or actor.indexable is False:
         if peer.consented_at is not None:
             peers.revoke(session, peer)
         return
     signed = [[name, value] for name, value in message.headers if name.lower() in _SIGNED_HEADERS]
     evidence = {
+        "kind": "registration",
         "method": message.method,
         "target_uri": message.target_uri,
         "headers": signed,
@@ -250,15 +312,31 @@ def _consent(session: Session, message: Message, wanted: Wanted, actor: Actor, h
     delivery.hurry(session, peer.id)
 
 
+def _read_as(session: Session, peer: peers.Peer, *, pushes: bool) -> None:
+    """Have a hub read as it says now; one that pushed and is now followed is read anew."""
+    if pushes:
+        peer.kind = peers.PeerKind.PUSH
+    elif peer.kind is peers.PeerKind.PUSH:
+        peer.kind = peers.PeerKind.ACTIVITYPUB
+        peers.move(session, peer.id, peers.PeerState.LIVE, peers.PeerState.CONSENTED)
+        peers.start_over(session, peer.id)
+    session.flush()
+    session.refresh(peer)
+
+
 def admit(session: Session, group_id: str) -> Hub:
     """Admit a registered hub: from now on it may pay.
 
-    Raises NotFoundError, and ConflictError where it is admitted already. Its account is opened by
-    whoever admits it.
+    Raises NotFoundError, and ConflictError where it has named no currency and rate or is admitted
+    already. Its account is opened by whoever admits it.
     """
     hub = session.get(Hub, group_id)
     if hub is None:
         raise NotFoundError(f"no hub of a group {group_id!r} is registered")
+    if session.get_one(Group, group_id).currency_id is None or hub.rate_wanted is None:
+        raise ConflictError(f"the hub of {group_id!r} has named no currency and rate")
+    if hub.state is HubState.SUSPENDED and resume(session, group_id).state is HubState.ADMITTED:
+        return hub
     peer = peers.by_group(session, group_id, lock=True)
     sources = [state for state, targets in TRANSITIONS.items() if HubState.ADMITTED in targets]
     admitted = session.execute(

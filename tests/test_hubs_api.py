@@ -53,11 +53,11 @@ def test_registering_again_changes_nothing(service: Served, hub: HubServer) -> N
     assert count(service, Group) == 1
 
 
-def test_a_group_is_shown_once_its_hub_is_admitted(service: Served, hub: HubServer) -> None:
-    service.register(hub)
+def test_a_group_is_shown_once_its_hub_has_agreed(service: Served, hub: HubServer) -> None:
+    service.call(hub, "POST", "/hubs", hub.registration(listings=False))
     assert service.get("/groups").json() == {"groups": []}
     assert service.get("/groups/barcelona").status_code == 404
-    service.admit("barcelona")
+    service.register(hub)
     assert service.get("/groups").json()["groups"][0]["currency"]["code"] == "HORA"
     assert service.get("/groups/barcelona").json()["place_name"] == "Gràcia"
 

@@ -34,9 +34,20 @@ def test_the_profile_says_who_crawls_why_how_often_and_how_to_be_left_out(
     told = settings.model_copy(update={"contact": "ada@example.org <b>"})
     summary = actor.document(told, own_keys())["summary"]
 
-    for word in ("local currency groups", "once a week", "indexable", "searchableBy", "blocks"):
+    for word in ("local currency groups", "have agreed", "once a week", "indexable", "invitation",
+                 "searchableBy", "blocks", "robots.txt", "http://testserver/join"):  # fmt: skip
         assert word in summary
     assert "ada@example.org &lt;b&gt;" in summary
+
+
+def test_the_profile_tells_its_properties_as_an_automated_actor(settings: Settings) -> None:
+    told = settings.model_copy(update={"contact": "ada@example.org"})
+    attached = actor.document(told, own_keys())["attachment"]
+
+    assert {one["type"] for one in attached} == {"PropertyValue"}
+    assert [one["name"] for one in attached] == ["ServiceType", "Frequency", "Support"]
+    without = actor.document(settings.model_copy(update={"contact": ""}), own_keys())["attachment"]
+    assert [one["name"] for one in without] == ["ServiceType", "Frequency"]
 
 
 def test_it_tells_what_it_implements(settings: Settings) -> None:
@@ -44,6 +55,8 @@ def test_it_tells_what_it_implements(settings: Settings) -> None:
 
     assert "https://w3id.org/fep/0837" in implemented
     assert "https://datatracker.ietf.org/doc/html/rfc9421" in implemented
+    for number in ("ae0c", "d556", "2677", "8b32", "844e", "19b3"):
+        assert f"https://w3id.org/fep/{number}" in implemented
 
 
 @pytest.mark.parametrize(
