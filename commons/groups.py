@@ -25,7 +25,7 @@ class HubState(StrEnum):
 TRANSITIONS: Final[dict[HubState, frozenset[HubState]]] = {
     HubState.REGISTERED: frozenset({HubState.ADMITTED, HubState.SUSPENDED}),
     HubState.ADMITTED: frozenset({HubState.SUSPENDED}),
-    HubState.SUSPENDED: frozenset({HubState.ADMITTED}),
+    HubState.SUSPENDED: frozenset({HubState.REGISTERED, HubState.ADMITTED}),
 }
 
 
@@ -84,7 +84,7 @@ class Hub(Base):
 
     `rate_wanted` is the fraction that the hub asked for at registration, in clearing units per
     unit of its currency; it binds nobody until the operator agrees, and is empty where the hub
-    takes part in the marketplace only.
+    takes part in the marketplace only. `suspended_reason` is the operator's, while it is suspended.
     """
 
     __tablename__ = "hubs"
@@ -96,6 +96,7 @@ class Hub(Base):
     rate_wanted: Mapped[str | None] = mapped_column(String(32))
     registered_at: Mapped[datetime]
     admitted_at: Mapped[datetime | None]
+    suspended_reason: Mapped[str | None] = mapped_column(String(1000))
 
 
 class HubKey(Base):

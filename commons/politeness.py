@@ -154,6 +154,11 @@ def registrable_domain(host: str) -> str:
     return _suffixes().privatesuffix(name) or name
 
 
+def is_public_suffix(name: str) -> bool:
+    """Tell whether a domain is one under which strangers to each other register, as `co.uk`."""
+    return bool(_suffixes().publicsuffix(name) == name)
+
+
 @cache
 def _suffixes() -> PublicSuffixList:
     return PublicSuffixList()

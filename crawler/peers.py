@@ -4,12 +4,20 @@ A peer's row carries its own schedule: `due_at` is when it is next followed or l
 `attempts` and `last_error` tell of the failures since it last answered.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import ForeignKey, String, UniqueConstraint, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    ForeignKey,
+    String,
+    UniqueConstraint,
+    and_,
+    delete,
+    select,
+    update,
+)
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from commons.database import Base, enum_column, now
@@ -18,12 +26,17 @@ from commons.groups import Hub, HubState
 from commons.jobs import Scheduled
 from crawler.changes import withdraw_each
 from crawler.delivery import Delivery
-from crawler.kept import PutAside, forget_hub
-from marketplace.listings import Listing, WithdrawnReason, shown
+from crawler.kept import forget_hub
+from marketplace.listings import Listing, WithdrawnReason
 
-LOOK_AGAIN: Final = timedelta(days=7)
+LOOK_AGAIN: Final = timedelta(days=6)
+"""With the day within which a listing is not confirmed anew, each is looked at weekly."""
+PULL_AGAIN: Final = timedelta(days=1)
+"""What pushes nothing is read daily."""
 GONE_AFTER: Final = timedelta(days=30)
 FAILURES_TO_STALE: Final = 3
+ACCEPTED_SOON: Final = timedelta(minutes=2)
+"""A crawl that began so shortly before the Accept has missed nothing worth reading it again."""
 
 
 class PeerKind(StrEnum):
@@ -59,22 +72,22 @@ class PeerState(StrEnum):
 _ANYWHERE: Final = frozenset({PeerState.DISCOVERED, PeerState.BLOCKED})
 TRANSITIONS: Final[dict[PeerState, frozenset[PeerState]]] = {
     PeerState.DISCOVERED: frozenset({PeerState.CONSENTED, PeerState.BLOCKED}),
-    PeerState.CONSENTED: _ANYWHERE | {PeerState.FOLLOWING, PeerState.GONE},
+    PeerState.CONSENTED: _ANYWHERE | {PeerState.FOLLOWING, PeerState.LIVE, PeerState.GONE},
     PeerState.FOLLOWING: _ANYWHERE | {PeerState.LIVE, PeerState.CONSENTED, PeerState.GONE},
     PeerState.LIVE: _ANYWHERE | {PeerState.STALE, PeerState.CONSENTED, PeerState.GONE},
     PeerState.STALE: _ANYWHERE | {PeerState.LIVE, PeerState.CONSENTED, PeerState.GONE},
     PeerState.GONE: _ANYWHERE | {PeerState.CONSENTED},
     PeerState.BLOCKED: frozenset({PeerState.DISCOVERED}),
 }
-"""Whoever blocks us may take that back only by agreeing anew, hence `discovered`."""
+"""Whoever blocks us may take that back only by agreeing anew, hence `discovered`.
+
+What is read without being followed goes from `consented` to `live` at its first good crawl.
+"""
 
 INDEXED: Final = frozenset(
     {PeerState.CONSENTED, PeerState.FOLLOWING, PeerState.LIVE, PeerState.STALE}
 )
-"""States in which a hub's listings are taken."""
-
-FOLLOWED: Final = frozenset({PeerState.LIVE, PeerState.STALE})
-"""States in which a hub's outbox is read."""
+"""States in which a hub is read and its listings are taken; an Accept may come days later."""
 
 
 class Peer(Scheduled, Base):
@@ -82,8 +95,12 @@ class Peer(Scheduled, Base):
 
     `group_id` is empty for what is only discovered and for relays; `found_by` says how it was
     discovered. `consent_evidence` is what shows that the hub agreed; without `consented_at` there
-    is no consent. `crawl_page` and `crawl_offset` say where an unfinished crawl goes on, and
-    `crawl_began_at` when the crawl under way, or else the last one, began.
+    is no consent. A `follow_uri` in the state `consented` is of a Follow that was rejected.
+
+    A look is a crawl of all that the hub publishes, which began at `crawl_began_at` and ended at
+    `crawled_at`, and then a second look at each listing that it did not confirm, which ends at
+    `last_looked_at`. `crawl_page` and `crawl_offset` say where an unfinished crawl goes on;
+    `crawl_page` is the last listing looked at during the second look.
     """
 
     __tablename__ = "peers"
@@ -104,6 +121,7 @@ class Peer(Scheduled, Base):
     crawl_page: Mapped[str | None] = mapped_column(String(2048))
     crawl_offset: Mapped[int] = mapped_column(default=0)
     crawl_began_at: Mapped[datetime | None]
+    crawled_at: Mapped[datetime | None]
 
     __table_args__ = (UniqueConstraint("actor_uri"), UniqueConstraint("group_id"))
 
@@ -115,24 +133,6 @@ class CrawledPage(Base):
 
     peer_id: Mapped[int] = mapped_column(ForeignKey("peers.id"), primary_key=True)
     page_uri: Mapped[str] = mapped_column(String(2048), primary_key=True)
-
-
-@dataclass(frozen=True)
-class PeerReport:
-    """A peer's health, for its operator; `failures` are those since it last answered."""
-
-    group_id: str
-    actor_uri: str
-    state: PeerState
-    state_since: datetime
-    consented_at: datetime | None
-    last_heard_at: datetime | None
-    last_looked_at: datetime | None
-    next_look_at: datetime | None
-    failures: int
-    last_error: str | None
-    listings: int
-    put_aside: int
 
 
 def by_group(session: Session, group_id: str, *, lock: bool = False) -> Peer:
@@ -185,21 +185,38 @@ def consent(session: Session, peer: Peer, evidence: dict[str, Any]) -> None:
         session.flush()
     move(session, peer.id, PeerState.BLOCKED, PeerState.DISCOVERED)
     for source in (PeerState.DISCOVERED, PeerState.GONE):
-        move(session, peer.id, source, PeerState.CONSENTED)
+        if move(session, peer.id, source, PeerState.CONSENTED):
+            start_over(session, peer.id)
     session.refresh(peer)
+    if peer.state is PeerState.CONSENTED:
+        peer.follow_uri = None  # it may think better of having rejected us
+        session.flush()
 
 
-def revoke(session: Session, peer: Peer, state: PeerState = PeerState.DISCOVERED) -> None:
+def revoke(
+    session: Session,
+    peer: Peer,
+    state: PeerState = PeerState.DISCOVERED,
+    reason: WithdrawnReason = WithdrawnReason.CONSENT,
+) -> None:
     """Take the hub's consent back and withdraw what was indexed of its group.
 
-    `state` is `blocked` where the hub blocks us.
+    `state` is `blocked` where the hub blocks us, or we block its domain.
     """
-    peer.consented_at = peer.consent_evidence = peer.due_at = None
+    peer.consented_at = peer.consent_evidence = peer.follow_uri = peer.due_at = None
     session.flush()
     if peer.state is not state:
         move(session, peer.id, peer.state, state)
-    _withdraw_all(session, peer, WithdrawnReason.CONSENT)
+    cancel_deliveries(
+        session, and_(Delivery.peer_id == peer.id, Delivery.about.is_not(None)), "not followed now"
+    )
+    withdraw_all(session, peer, reason)
     session.refresh(peer)
+
+
+def unblocked(session: Session, peer_id: int) -> None:
+    """Note that a hub no longer blocks us; nothing is indexed before it agrees anew."""
+    move(session, peer_id, PeerState.BLOCKED, PeerState.DISCOVERED)
 
 
 def move(session: Session, peer_id: int, source: PeerState, target: PeerState) -> bool:
@@ -222,6 +239,24 @@ def schedule(session: Session, peer_id: int, due_at: datetime | None = None) -> 
     )
 
 
+def start_over(session: Session, peer_id: int) -> None:
+    """Have a peer followed and read anew, from the beginning and at once."""
+    session.execute(
+        update(Peer)
+        .where(Peer.id == peer_id)
+        .values(
+            follow_uri=None,
+            crawl_page=None,
+            crawl_offset=0,
+            crawl_began_at=None,
+            crawled_at=None,
+            last_looked_at=None,
+        )
+    )
+    session.execute(delete(CrawledPage).where(CrawledPage.peer_id == peer_id))
+    schedule(session, peer_id)
+
+
 def heard(session: Session, peer_id: int) -> None:
     """Note that the hub spoke to us or answered; one that was given up is followed anew."""
     state = session.scalar(
@@ -231,25 +266,29 @@ def heard(session: Session, peer_id: int) -> None:
         .returning(Peer.state)
     )
     if state is PeerState.GONE and move(session, peer_id, state, PeerState.CONSENTED):
-        schedule(session, peer_id)
+        start_over(session, peer_id)
     if state is PeerState.STALE:
         move(session, peer_id, state, PeerState.LIVE)
 
 
 def accepted(session: Session, peer_id: int) -> None:
-    """Note that the hub accepted our Follow: its outbox is read now."""
-    if move(session, peer_id, PeerState.FOLLOWING, PeerState.LIVE):
+    """Note that the hub accepted our Follow; what it published since it was read is read now."""
+    if not move(session, peer_id, PeerState.FOLLOWING, PeerState.LIVE):
+        return
+    began_at = session.get_one(Peer, peer_id, populate_existing=True).crawl_began_at
+    if began_at is None or now(session) - began_at > ACCEPTED_SOON:
         schedule(session, peer_id)
 
 
 def rejected(session: Session, peer_id: int) -> None:
-    """Note that the hub refuses our Follow, or ended it: its word on indexing still stands."""
+    """Note that the hub refuses our Follow, or ended it: its word on indexing still stands.
+
+    No other Follow is sent; what it publishes is still read.
+    """
     for source in (PeerState.FOLLOWING, PeerState.LIVE, PeerState.STALE):
         move(session, peer_id, source, PeerState.CONSENTED)
     session.execute(
-        update(Peer)
-        .where(Peer.id == peer_id)
-        .values(due_at=None, last_error="the hub rejected our Follow")
+        update(Peer).where(Peer.id == peer_id).values(last_error="the hub rejected our Follow")
     )
 
 
@@ -263,7 +302,7 @@ def failed(session: Session, peer_id: int, *, gone: bool) -> PeerState:
     if gone or now(session) - silent_since >= GONE_AFTER:
         if PeerState.GONE in TRANSITIONS[peer.state]:
             move(session, peer_id, peer.state, PeerState.GONE)
-            _withdraw_all(session, peer, WithdrawnReason.HUB_GONE)
+            withdraw_all(session, peer, WithdrawnReason.HUB_GONE)
     elif peer.attempts + 1 >= FAILURES_TO_STALE:
         move(session, peer_id, PeerState.LIVE, PeerState.STALE)
     session.refresh(peer)
@@ -278,49 +317,32 @@ def may_index(session: Session, peer: Peer) -> bool:
     return peer.state in INDEXED and not is_suspended(session, peer)
 
 
+def covers(peer: Peer, author_uri: str) -> bool:
+    """Tell whether a peer's consent speaks for an author: a person's only for itself."""
+    if peer.consented_at is None:
+        return False
+    is_persons = (peer.consent_evidence or {}).get("covers") == "its own"
+    return not is_persons or author_uri == peer.actor_uri
+
+
 def is_suspended(session: Session, peer: Peer) -> bool:
     """Tell whether the operator has suspended a peer's hub."""
     hub = session.get(Hub, peer.group_id) if peer.group_id else None
     return hub is not None and hub.state is HubState.SUSPENDED
 
 
-def _withdraw_all(session: Session, peer: Peer, reason: WithdrawnReason) -> None:
+def withdraw_all(session: Session, peer: Peer, reason: WithdrawnReason) -> None:
     """Withdraw every listing of a hub's group and drop all else that was kept of it."""
-    uris = session.scalars(
-        select(Listing.uri).where(Listing.group_id == peer.group_id, Listing.withdrawn_at.is_(None))
-    ).all()
-    withdraw_each(session, uris, reason)
+    if peer.group_id is not None:
+        mine = (Listing.group_id == peer.group_id, Listing.withdrawn_at.is_(None))
+        withdraw_each(session, session.scalars(select(Listing.uri).where(*mine)).all(), reason)
     forget_hub(session, peer.id)
 
 
-def peer_report(session: Session, group_id: str) -> PeerReport:
-    """Return how the crawler stands with a group's hub; NotFoundError where it knows none.
-
-    Deliveries that the hub does not take count as its failures too.
-    """
-    peer = by_group(session, group_id)
-    waiting = session.scalar(
-        select(Delivery)
-        .where(
-            Delivery.peer_id == peer.id,
-            Delivery.delivered_at.is_(None),
-            Delivery.last_error.is_not(None),
-        )
-        .order_by(Delivery.id.desc())
-        .limit(1)
-    )
-    return PeerReport(
-        group_id=group_id,
-        actor_uri=peer.actor_uri,
-        state=peer.state,
-        state_since=peer.state_since,
-        consented_at=peer.consented_at,
-        last_heard_at=peer.last_heard_at,
-        last_looked_at=peer.last_looked_at,
-        next_look_at=waiting.due_at if waiting else peer.due_at,
-        failures=peer.attempts + (waiting.attempts if waiting else 0),
-        last_error=peer.last_error or (waiting.last_error if waiting else None),
-        listings=session.scalar(select(func.count()).where(Listing.group_id == group_id, shown()))
-        or 0,
-        put_aside=session.scalar(select(func.count()).where(PutAside.peer_id == peer.id)) or 0,
+def cancel_deliveries(session: Session, which: ColumnElement[bool], reason: str) -> None:
+    """Give up those of our activities that still wait to be delivered."""
+    session.execute(
+        update(Delivery)
+        .where(Delivery.due_at.is_not(None), which)
+        .values(due_at=None, activity={}, last_error=reason)
     )
