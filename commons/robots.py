@@ -1,7 +1,8 @@
-"""What a host's robots.txt lets a crawler read (RFC 9309); pure, nothing is fetched here."""
+"""What a host lets us read, by its robots.txt (RFC 9309), and index, by its headers; pure."""
 
 import re
 import string
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -14,6 +15,9 @@ DELAY_MAX_SECONDS: Final = 60.0
 
 _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED: Final = frozenset(string.ascii_letters + string.digits + "-._~")
+_RULES_WITH_VALUE: Final = frozenset(
+    {"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"}
+)
 _DELAY: Final = re.compile(r"\d{1,6}(?:\.\d{1,6})?")
 
 
@@ -103,3 +107,21 @@ def _matches(pattern: str, path: str) -> bool:
             return False
         end = start + len(part)
     return path.endswith(last) and len(path) - len(last) >= end
+
+
+def index_rules(headers: Iterable[tuple[str, str]]) -> list[str]:
+    """Return what X-Robots-Tag headers say to us about indexing, such as `noindex`.
+
+    A line may be for one crawler alone, whose name then comes first.
+    """
+    said = []
+    for name, value in headers:
+        if name.lower() != "x-robots-tag":
+            continue
+        first, colon, rest = value.partition(":")
+        crawler = first.strip().lower()
+        if not colon or "," in crawler or crawler in _RULES_WITH_VALUE:
+            said.append(value)
+        elif crawler == NAME.lower():
+            said.append(rest)
+    return said

@@ -13,6 +13,7 @@ from api.services import Reading, Shared
 from commons.errors import NotFoundError
 from marketplace import listings
 from marketplace.drafts import ListingType
+from marketplace.duplicates import sources_of
 from marketplace.listings import Listing
 from marketplace.query import Page, read_query
 
@@ -89,7 +90,10 @@ class Why(BaseModel):
 
 
 class ListingDetail(BaseModel):
-    """One listing; `body` is sanitised HTML, the position is blurred."""
+    """One listing; `body` is sanitised HTML, the position is blurred.
+
+    `interest` is where a hub tells of a member's interest, and where the member's own page is told.
+    """
 
     id: str
     type: ListingType
@@ -111,6 +115,7 @@ class ListingDetail(BaseModel):
     expires_at: datetime | None
     url: str
     sources: list[str]
+    interest: str
     why: Why
 
 
@@ -262,6 +267,7 @@ async def search_listings(request: Request, services: Shared) -> Response:
                         "updated": "2026-05-02T10:00:00Z",
                         "expires_at": None,
                         "sources": ["https://hub.example/listings/7"],
+                        "interest": "/listings/k3v7q2m5x6abc/interest",
                         "why": {
                             "basis": "hub",
                             "since": "2026-05-02T10:00:07Z",
@@ -285,10 +291,10 @@ def get_listing(
     if listing is None:
         msg = "there is no such listing, or none any more"
         raise NotFoundError(msg)
-    return detail_of(listing)
+    return detail_of(listing, sources_of(session, listing))
 
 
-def detail_of(listing: Listing) -> ListingDetail:
+def detail_of(listing: Listing, sources: list[str]) -> ListingDetail:
     """Return what is told of a listing that is shown."""
     return ListingDetail(
         id=listing.id,
@@ -310,7 +316,8 @@ def detail_of(listing: Listing) -> ListingDetail:
         confirmed=listing.confirmed_at,
         expires_at=listing.expires_at,
         url=listing.url or listing.uri,
-        sources=[listing.uri, *listing.same_as],
+        sources=sources,
+        interest=f"/listings/{listing.id}/interest",
         why=why(listing),
     )
 

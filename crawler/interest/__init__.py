@@ -1,0 +1,1 @@
+"""Interest in a listing: passed on to its author and answered, without an account with us."""
