@@ -1,5 +1,6 @@
 """Hubs: they register, signed with their actor's key, and see how they stand."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -17,7 +18,8 @@ from commons.errors import NotFoundError
 from commons.groups import Group, Hub, HubState
 from commons.money import CurrencyKind
 from crawler import registration
-from crawler.peers import PeerReport, peer_report
+from crawler.peer_reports import PeerReport, peer_report
+from crawler.plain_words import explain
 
 router = APIRouter(tags=["Hubs"])
 
@@ -71,12 +73,17 @@ class CurrencyBody(StrictBody):
 
 
 class RegistrationBody(StrictBody):
-    """A hub's wish to take part; `listings` is its word that its public ones may be indexed."""
+    """A hub's wish to take part; `listings` is its word that its public ones may be indexed.
+
+    Without `currency` it takes part in the marketplace alone. With `pushes` its listings come as
+    JSON (`PUT /hubs/{id}/listings/{listing}`), and nothing is followed or read.
+    """
 
     actor: str
     group: str | None = None
     listings: bool = False
-    currency: CurrencyBody
+    pushes: bool = False
+    currency: CurrencyBody | None = None
 
 
 class HubView(BaseModel):
@@ -102,7 +109,7 @@ def _answer(text: str) -> dict[str, Any]:
     summary="Register a hub",
     responses={
         200: {"model": HubView, **_answer("Registered before; keys and addresses are renewed.")},
-        201: _answer("Registered; it waits for the operator."),
+        201: _answer("Registered; it is read at once if it agreed."),
     },
     openapi_extra=described(RegistrationBody, REGISTRATION_EXAMPLE),
 )
@@ -130,12 +137,15 @@ def get_hub(
     session: Reading,
     group_id: Annotated[str, Path(description="The group's short id.", examples=["barcelona"])],
 ) -> HubView:
-    """Tell where a hub stands with this service, and how the crawler sees it."""
-    return view(session, group_id)
+    """Tell where a hub stands with this service, and how the crawler sees it.
+
+    `GET /hubs/{group_id}/health` tells why its listings are, or are not, in the search.
+    """
+    return _for_anybody(view(session, group_id))
 
 
 def view(session: Session, group_id: str) -> HubView:
-    """Return what is told of a hub; NotFoundError where none has registered so."""
+    """Return what the operator is told of a hub; NotFoundError where none has registered so."""
     found = session.execute(
         select(Hub, Group).join(Group, Group.id == Hub.group_id).where(Hub.group_id == group_id)
     ).first()
@@ -155,6 +165,13 @@ def view(session: Session, group_id: str) -> HubView:
     )
 
 
+def _for_anybody(told: HubView) -> HubView:
+    """Tell an error in plain words: as it was noted it may hold addresses of somebody's inside."""
+    error = told.peer.last_error
+    said = explain(error).said if error else None
+    return told.model_copy(update={"peer": replace(told.peer, last_error=said)})
+
+
 def _told(engine: Engine, group_id: str) -> HubView:
     with reading(engine) as session:
-        return view(session, group_id)
+        return _for_anybody(view(session, group_id))
