@@ -22,14 +22,22 @@ from api.routes import (
     accounts,
     activitypub,
     categories,
+    fasp,
     feeds,
     groups,
     health,
+    health_of_hubs,
     hubs,
+    interest,
+    interest_page,
+    join,
     listings,
     pages,
+    proofs,
+    pushed,
     suggestions,
     transfers,
+    why,
 )
 from api.routes import map as listings_map
 from api.services import Services
@@ -40,6 +48,8 @@ from commons.fetch import Door
 from commons.keys import load_or_create
 from commons.settings import Settings
 from crawler.actor import VERSION, actor_key_id, service_key_id
+from crawler.blocks import Blocked
+from crawler.inbox import Inbox
 from marketplace.indexes import kind_of, open_index
 
 DESCRIPTION: Final = """\
@@ -55,15 +65,23 @@ _PARTS: Final = (
     feeds,
     listings_map,
     listings,
+    interest,
+    why,
+    proofs,
     suggestions,
     categories,
     groups,
     hubs,
+    health_of_hubs,
+    pushed,
+    fasp,
     transfers,
     accounts,
     activitypub,
     health,
     pages,
+    interest_page,
+    join,
 )
 _WAITING: Final = 40  # threads that wait for an index elsewhere, not for a processor
 _log = structlog.get_logger(__name__)
@@ -77,7 +95,7 @@ def make_services(settings: Settings) -> Services:
     keys = load_or_create(settings.data_dir)
 
     def make_door() -> Door:
-        return Door(settings, actor_key_id(settings), keys.actor)
+        return Door(settings, actor_key_id(settings), keys.actor, refuses=Blocked(engine))
 
     return Services(
         settings=settings,
@@ -87,6 +105,7 @@ def make_services(settings: Settings) -> Services:
         door=make_door(),
         keys=keys,
         poster=Poster(engine),
+        inbox=Inbox(engine),
         worker=Worker(engine, index, settings, make_door),
         searchers=ThreadPoolExecutor(
             os.cpu_count() if kind_of(settings) == "embedded" else _WAITING, "searcher"

@@ -23,9 +23,11 @@ from commons.signatures import (
     verify,
 )
 from crawler.hub_keys import use_nonce
+from crawler.peers import PeerState, by_group, is_suspended
 
 WINDOW_SECONDS: Final = 300
 
+_OF_CALLS: Final = frozenset({KeyAlgorithm.ED25519})
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
@@ -70,13 +72,60 @@ async def calling_hub(message: Annotated[Message, Depends(message_of)], services
     return await run_in_threadpool(_authenticate, services.engine, message, key_id)
 
 
+async def signing_group(request: Request, services: Shared) -> str | None:
+    """Return the group whose registered hub signed this request, admitted or not; None unsigned.
+
+    Raises UnauthenticatedError where there is a signature that does not hold.
+    """
+    if "signature-input" not in request.headers:
+        return None
+    message = await message_of(request, services)
+    key_id = key_id_of(message)
+    any_key = frozenset(KeyAlgorithm)
+    caller, _ = await run_in_threadpool(_verified, services.engine, message, key_id, any_key)
+    return caller.group_id
+
+
+async def sharing_hub(message: Annotated[Message, Depends(message_of)], services: Shared) -> Caller:
+    """Return the hub that signed this request with any of its keys, admitted or not.
+
+    For calls that concern the marketplace alone. Raises as `calling_hub` does, and ForbiddenError
+    for a hub that is suspended or blocked.
+    """
+    key_id = key_id_of(message)
+    return await run_in_threadpool(_sharing, services.engine, message, key_id)
+
+
 Calling = Annotated[Caller, Depends(calling_hub)]
+Sharing = Annotated[Caller, Depends(sharing_hub)]
+SigningGroup = Annotated[str | None, Depends(signing_group)]
 SignedMessage = Annotated[Message, Depends(message_of)]
 
 
 def _authenticate(engine: Engine, message: Message, key_id: str) -> Caller:
+    caller, state = _verified(engine, message, key_id)
+    if state is not HubState.ADMITTED:
+        raise ForbiddenError(f"the hub of {caller.group_id!r} is {state}, not admitted")
+    return caller
+
+
+def _sharing(engine: Engine, message: Message, key_id: str) -> Caller:
+    caller, _ = _verified(engine, message, key_id, frozenset(KeyAlgorithm))
+    with database.reading(engine) as session:
+        peer = by_group(session, caller.group_id)
+        if peer.state is PeerState.BLOCKED or is_suspended(session, peer):
+            raise ForbiddenError(f"the hub of {caller.group_id!r} is blocked or suspended")
+    return caller
+
+
+def _verified(
+    engine: Engine, message: Message, key_id: str, algorithms: frozenset[KeyAlgorithm] = _OF_CALLS
+) -> tuple[Caller, HubState]:
     with database.reading(engine) as session:
         key, state, moment = _known_key(session, key_id)
+    if key.algorithm not in algorithms:
+        msg = "calls are signed with the hub's Ed25519 key"
+        raise UnauthenticatedError(msg)
     verified = verify(
         message,
         load_public_pem(key.public_key_pem),
@@ -87,9 +136,7 @@ def _authenticate(engine: Engine, message: Message, key_id: str) -> Caller:
     )
     with transaction(engine) as session:
         use_nonce(session, verified)
-    if state is not HubState.ADMITTED:
-        raise ForbiddenError(f"the hub of {key.group_id!r} is {state}, not admitted")
-    return Caller(key.group_id, key_id)
+    return Caller(key.group_id, key_id), state
 
 
 def _known_key(session: Session, key_id: str) -> tuple[HubKey, HubState, datetime]:
@@ -102,9 +149,6 @@ def _known_key(session: Session, key_id: str) -> tuple[HubKey, HubState, datetim
         msg = "the key that signed this belongs to no registered hub"
         raise UnauthenticatedError(msg)
     key, state = found
-    if key.algorithm is not KeyAlgorithm.ED25519:
-        msg = "calls are signed with the hub's Ed25519 key"
-        raise UnauthenticatedError(msg)
     return key, state, database.now(session)
 
 

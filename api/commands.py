@@ -8,7 +8,18 @@ from typing import Annotated, Final
 import typer
 import uvicorn
 
-from api import clearing_commands, hub_commands, index_commands, migrations, search_command
+from api import (
+    aside_commands,
+    block_commands,
+    clearing_commands,
+    fasp_commands,
+    health_command,
+    hub_commands,
+    index_commands,
+    migrations,
+    search_command,
+    source_commands,
+)
 from api.app import create_app, make_services
 from api.index_check import start_check
 from api.terminal import OneLineErrors, operator_engine, progress_console
@@ -25,6 +36,11 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(hub_commands.app, name="hub")
+app.add_typer(source_commands.app, name="source")
+app.add_typer(fasp_commands.app, name="fasp")
+health_command.register(hub_commands.app)
+aside_commands.register(app)
+block_commands.register(app, hub_commands.app)
 clearing_commands.register(app)
 index_commands.register(app)
 search_command.register(app)

@@ -75,6 +75,7 @@ class SignedAnswers:
             return
         start: Message = {}
         body = b""
+        state = scope.setdefault("state", {})  # a route may say there which key answers for us
 
         async def gathered(message: Message) -> None:
             nonlocal start, body
@@ -84,18 +85,17 @@ class SignedAnswers:
             body += message.get("body", b"")
             if message.get("more_body", False):
                 return
-            self._sign(start, body)
+            self._sign(start, body, *state.get("answers_by", (self.key_id, self.private_key)))
             await send(start)
             await send({"type": "http.response.body", "body": body})
 
         await self.app(scope, receive, gathered)
 
-    def _sign(self, start: Message, body: bytes) -> None:
+    @staticmethod
+    def _sign(start: Message, body: bytes, key_id: str, private_key: PrivateKey) -> None:
         headers = MutableHeaders(scope=start)
         signed = signatures.Message("", "", list(headers.items()), body, status=start["status"])
-        added = signatures.sign(
-            signed, self.private_key, self.key_id, nonce=None, created=datetime.now(UTC)
-        )
+        added = signatures.sign(signed, private_key, key_id, nonce=None, created=datetime.now(UTC))
         headers.update(added)
 
 

@@ -2,19 +2,21 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from api.allowances import Allowances
 from api.worker import Worker
 from clearing.poster import Poster
 from commons.database import reading
 from commons.fetch import Door
 from commons.keys import OwnKeys
 from commons.settings import Settings
+from crawler.inbox import Inbox
 from marketplace.index import Index
 from marketplace.payable import Purses
 
@@ -34,8 +36,10 @@ class Services:
     door: Door
     keys: OwnKeys
     poster: Poster
+    inbox: Inbox
     worker: Worker
     searchers: ThreadPoolExecutor
+    allowances: Allowances = field(default_factory=Allowances)
 
 
 async def services_of(request: Request) -> Services:  # async: else a thread is waited for

@@ -6,10 +6,20 @@ import clearing.rates
 import clearing.rounds
 import clearing.transfers  # noqa: F401 (imported for its tables)
 import commons.groups  # noqa: F401 (imported for its tables)
+import crawler.actor_keys
 import crawler.authors
+import crawler.blocks
 import crawler.delivery
+import crawler.fasp.rows
+import crawler.interest.rows
+import crawler.invitations
 import crawler.kept
-import crawler.peers  # noqa: F401 (imported for its tables)
+import crawler.peers
+import crawler.proofs
+import crawler.refusals
+import crawler.relays
+import crawler.sources.push  # noqa: F401 (imported for its tables)
+import marketplace.duplicates
 import marketplace.listings  # noqa: F401 (imported for its tables)
 from commons.database import Base
 

@@ -71,12 +71,23 @@ class UnavailableError(LocalPayError):
 
 
 class FetchError(LocalPayError):
-    """A fetch through the one door failed; `final` where trying again is useless."""
+    """A fetch through the one door failed; `final` where trying again is useless.
 
-    def __init__(self, detail: str, *, final: bool = False, status: int | None = None) -> None:
+    `wait_seconds` is how long the host is left alone yet, where it was therefore not asked.
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        final: bool = False,
+        status: int | None = None,
+        wait_seconds: float = 0.0,
+    ) -> None:
         super().__init__(detail)
         self.final = final
         self.status = status
+        self.wait_seconds = wait_seconds
 
 
 class AddressRefusedError(FetchError):

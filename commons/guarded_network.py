@@ -3,12 +3,16 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
 
 import httpcore2
 
 from commons.addresses import check_addresses
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
+
+TRIED_MOST: Final = 8
+"""Addresses of one host that are tried; a name that has a thousand would have us knock at all."""
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -40,7 +44,8 @@ class GuardedNetwork(httpcore2.AsyncNetworkBackend):
     ) -> httpcore2.AsyncNetworkStream:
         """Resolve once, refuse unless every answer is allowed, and connect to an answer."""
         answers = await self._resolve(host, port)
-        addresses = check_addresses(host, answers, allow_loopback=self._allow_loopback)
+        allowed = check_addresses(host, answers, allow_loopback=self._allow_loopback)
+        addresses = allowed[:TRIED_MOST]
         for address in addresses[:-1]:
             try:
                 return await self._network.connect_tcp(

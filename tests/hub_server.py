@@ -73,6 +73,7 @@ class HubServer:
         self.is_down = False
         self.tags = False
         self.missing: set[str] = set()
+        self.headers: dict[str, dict[str, str]] = {}
         self.trusted: PublicKey = own_keys().actor.public_key()
         self._numbers = iter(range(1, 1_000_000))
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -91,7 +92,7 @@ class HubServer:
         return f"{self.actor_uri}#ed25519-key"
 
     @contextmanager
-    def serving(self) -> Iterator["HubServer"]:
+    def serving(self) -> Iterator[Self]:
         thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
@@ -261,7 +262,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.hub.unchanged.append(self.path)
             status, body = 304, b""
         self.send_response(status)
-        self.send_header("Content-Type", ACTIVITY)
+        told = {"Content-Type": ACTIVITY, **self.hub.headers.get(self.path, {})}
+        for name, value in told.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         if tag:
             self.send_header("ETag", tag)

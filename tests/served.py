@@ -153,7 +153,9 @@ def served(settings: Settings, engine: Engine) -> Iterator[Served]:
         keep_keys(settings)
         told = settings.model_copy(update={"base_url": url, "database_url": database_url})
         app = create_app(told, work=False)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False)
+        )
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:

@@ -10,7 +10,14 @@ from pathlib import Path
 import house
 import pytest
 
-PURE = ("clearing.netting", "commons.money", "commons.signatures", "crawler.vocabulary")
+PURE = (
+    "clearing.netting",
+    "commons.cavage",
+    "commons.money",
+    "commons.proofs",
+    "commons.signatures",
+    "crawler.vocabulary",
+)
 Rule = Callable[[str], list[str]]
 
 

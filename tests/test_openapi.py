@@ -10,7 +10,19 @@ from pydantic import TypeAdapter
 from served import keep_keys
 
 from api.app import create_app
-from api.routes import accounts, categories, groups, health, hubs, listings, suggestions, transfers
+from api.routes import (
+    accounts,
+    categories,
+    groups,
+    health,
+    health_of_hubs,
+    hubs,
+    interest,
+    listings,
+    suggestions,
+    transfers,
+    why,
+)
 from commons.settings import Settings
 
 Json = dict[str, Any]
@@ -53,6 +65,8 @@ def test_the_main_job_is_described(description: Json) -> None:
         "GET /groups",
         "POST /hubs",
         "GET /hubs/{group_id}",
+        "GET /hubs/{group_id}/health",
+        "POST /hubs/{group_id}/check",
         "POST /inbox",
         "GET /actor",
         "PUT /transfers/{transfer_id}",
@@ -117,7 +131,8 @@ def test_every_operation_has_its_own_id_and_all_its_path_parameters(description:
 
 def test_every_example_is_what_its_route_answers() -> None:
     checked = 0
-    for part in (accounts, categories, groups, health, hubs, listings, suggestions, transfers):
+    parts = (accounts, categories, groups, health, health_of_hubs, hubs, listings, suggestions)
+    for part in (*parts, interest, transfers, why):
         for route in part.router.routes:
             assert isinstance(route, APIRoute)
             if route.response_model is None:

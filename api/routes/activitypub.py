@@ -7,7 +7,8 @@ from starlette.responses import JSONResponse
 
 from api.callers import SignedMessage
 from api.services import Shared
-from crawler import actor, inbox
+from crawler import actor
+from crawler.work import INBOX
 
 ACTIVITY: Final = "application/activity+json"
 DESCRIPTOR: Final = "application/jrd+json"
@@ -128,11 +129,12 @@ async def get_nodeinfo() -> Response:
     },
 )
 async def post_inbox(services: Shared, message: SignedMessage) -> Response:
-    """Store an activity that a registered hub signed; it is handled after the answer.
+    """Store an activity that a followed actor or one of its server signed; it is handled later.
 
-    Signed by RFC 9421 with a key of the hub's group actor, over @method, @target-uri and
-    content-digest. What is unsigned or forged is answered by 401 and not kept.
+    Signed by RFC 9421 over @method, @target-uri and content-digest, or by draft-cavage over
+    (request-target), host, digest and date or (created). What is unsigned or forged is answered by
+    401 and not kept; 403 is for who is blocked or suspended, 503 where the key cannot be fetched.
     """
-    await inbox.receive(services.engine, services.door, message)
-    services.worker.wake()
+    await services.inbox.receive(services.door, message)
+    services.worker.wake(INBOX)
     return Response(status_code=202)

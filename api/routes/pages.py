@@ -1,5 +1,6 @@
 """The pages for people: search, one listing, the groups; made on the server, without scripts."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -9,7 +10,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import HTMLResponse
@@ -44,6 +45,7 @@ _ALLOWED_BY: Final = {
     ConsentBasis.HUB: "The author's group, for what its members publish to everybody",
 }
 
+_CODE: Final = re.compile(r"`([^`]+)`")
 _NOT_NOW: Final = "Searching is not possible right now. Please come back a little later."
 
 router = APIRouter(include_in_schema=False, route_class=Cacheable)
@@ -78,7 +80,7 @@ def search_page(request: Request, services: Shared, session: Reading) -> Respons
         "most_of_an_author": _most_of_an_author(page) if page else 0,
     }
     status = 422 if asked.trouble else 503 if down else 200
-    return _render("search.html", context, status)
+    return render("search.html", context, status)
 
 
 @router.get("/l/{listing_id}")
@@ -87,7 +89,7 @@ def listing_page(listing_id: str, request: Request, session: Reading) -> Respons
     listing = listings.by_id(session, listing_id)
     if listing is None:
         message = "This listing is not here, or not any more."
-        return _render("message.html", {"title": "Not found", "message": message}, 404)
+        return render("message.html", {"title": "Not found", "message": message}, 404)
     question = urlencode(request.query_params.multi_items())
     context = {
         "listing": listing,
@@ -99,13 +101,13 @@ def listing_page(listing_id: str, request: Request, session: Reading) -> Respons
         "groups": {group.id: group for group in taking_part(session)},
         "currencies": currency_codes(session),
     }
-    return _render("listing.html", context)
+    return render("listing.html", context)
 
 
 @router.get("/about/groups")
 def groups_page(session: Reading) -> Response:
     """Show the groups."""
-    return _render("groups.html", {"groups": groups_of(session)})
+    return render("groups.html", {"groups": groups_of(session)})
 
 
 @router.get("/problems/{name}")
@@ -115,7 +117,7 @@ def problem_page(name: str) -> Response:
     if kind is None:
         msg = "there is no such kind of problem"
         raise NotFoundError(msg)
-    return _render("problem.html", {"kind": kind})
+    return render("problem.html", {"kind": kind})
 
 
 def payment_words(payment: Mapping[str, Any], currencies: Mapping[str, str]) -> str:
@@ -135,6 +137,11 @@ def payment_words(payment: Mapping[str, Any], currencies: Mapping[str, str]) -> 
     if not word:
         word = "h" if means is PaymentMeans.TIME and amount else MEANS_WORDS[means]
     return f"{amount} {word}".lstrip()
+
+
+def coded(words: str) -> Markup:
+    """Return words, escaped, in which what stands between backticks is set as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(words))))  # noqa: S704 (escaped)
 
 
 def is_gift(payments: Sequence[Mapping[str, Any]]) -> bool:
@@ -166,9 +173,11 @@ def _templates() -> Environment:
     templates.globals["payment_words"] = payment_words
     templates.globals["is_gift"] = is_gift
     templates.globals["address_of"] = gazetteer().address
+    templates.filters["coded"] = coded
     templates.filters["marked"] = Markup  # of excerpts, which are escaped before they are marked
     return templates
 
 
-def _render(template: str, context: Mapping[str, Any], status: int = 200) -> Response:
+def render(template: str, context: Mapping[str, Any], status: int = 200) -> Response:
+    """Make a page of a template; everything in `context` is escaped."""
     return HTMLResponse(_templates().get_template(template).render(context), status)
