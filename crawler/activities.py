@@ -1,7 +1,7 @@
 """What each kind of activity does, once the inbox has checked and stored it."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -67,6 +67,7 @@ class _Push:
     peer_uri: str
     follow_uri: str | None
     is_relays: bool
+    is_vouched: bool
     object_uri: str
     activity: Activity
     document: Document
@@ -88,7 +89,7 @@ async def handle(
     with reading(engine) as session:
         row = session.scalars(select(InboxMessage).where(InboxMessage.id == message_id)).one()
         peer = session.scalars(select(Peer).where(Peer.id == row.peer_id)).one()
-        body = row.body
+        body, is_vouched = row.body, row.is_vouched
         uri = row.object_uri or row.activity_id
         peer_id, peer_uri, follow_uri = peer.id, peer.actor_uri, peer.follow_uri
         is_relays = peer.kind is PeerKind.RELAY
@@ -105,6 +106,7 @@ async def handle(
             peer_uri,
             follow_uri,
             is_relays,
+            is_vouched,
             uri,
             activity(document),
             document,
@@ -133,6 +135,7 @@ def give_up(session: Session, message_id: int, reason: str) -> None:
             reason,
             author_uri=row.author_uri,
             document=row.body,
+            is_vouched=row.is_vouched,
         )
     forget_message(session, message_id)
 
@@ -150,7 +153,10 @@ async def _create(push: _Push) -> None:
 
 
 async def _settle(push: _Push, document: Document, group_uri: str | None) -> None:
-    arrivals = await prepare(push.engine, push.door, document, group_uri, set())
+    arrivals = [
+        replace(arrival, is_vouched=push.is_vouched)
+        for arrival in await prepare(push.engine, push.door, document, group_uri, set())
+    ]
     with transaction(push.engine) as session:
         is_undone = _is_undone(session, push)
         outcomes = [] if is_undone else settle(session, push.peer_id, arrivals)

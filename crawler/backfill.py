@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -201,7 +201,7 @@ async def try_again(engine: Engine, door: Door, aside_id: int) -> None:
         hub = session.scalars(
             select(Hub).join(Peer, Peer.group_id == Hub.group_id).where(Peer.id == row.peer_id)
         ).one()
-        peer_id, uri, item = row.peer_id, row.uri, row.uri
+        peer_id, uri, item, is_vouched = row.peer_id, row.uri, row.uri, row.is_vouched
         if row.document is not None:
             item = json.loads(row.document)
         speaker = hub.outbox_uri or uri
@@ -212,7 +212,8 @@ async def try_again(engine: Engine, door: Door, aside_id: int) -> None:
         raise FetchError(late.reason)
     with transaction(engine) as session:
         taken(session, peer_id, [uri])
-        _settle(session, peer_id, arrivals, removals)
+        told = [replace(arrival, is_vouched=is_vouched) for arrival in arrivals]
+        _settle(session, peer_id, told, removals)
 
 
 async def _read(

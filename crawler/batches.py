@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
 
@@ -36,6 +36,7 @@ class _Told:
     peer_uri: str
     activity_id: str
     document: Document
+    is_vouched: bool
     removals: Sequence[Removal] = ()
     arrivals: Sequence[Arrival] = ()
 
@@ -89,7 +90,7 @@ async def _read(engine: Engine, door: Door, message_ids: Sequence[int]) -> list[
     created = [one for one in told if not one.removals]
     read = await asyncio.to_thread(lambda: [read_arrivals(one.document, None) for one in created])
     for one, arrivals in zip(created, read, strict=True):
-        one.arrivals = arrivals
+        one.arrivals = [replace(some, is_vouched=one.is_vouched) for some in arrivals]
     return told
 
 
@@ -102,14 +103,16 @@ async def _told(closed: Door, row: InboxMessage, peer_uri: str) -> _Told | None:
             return None
         if read.type == "Delete":
             is_own = same_origin(read.object_id, read.actor)
-            gone = removed(document) if is_own else ()
-            return _Told(row.id, row.peer_id, peer_uri, read.id, document, gone) if is_own else None
+            if not is_own:
+                return None
+            gone, vouched = removed(document), row.is_vouched
+            return _Told(row.id, row.peer_id, peer_uri, read.id, document, vouched, gone)
         if types(read.object) & ACTOR_TYPES or "proof" in document or "proof" in read.object:
             return None
         whole = await unwrap(closed, document, read.actor)
     except (FetchError, InvalidError, MalformedError, TooLargeError):
         return None
-    return _Told(row.id, row.peer_id, peer_uri, read.id, whole)
+    return _Told(row.id, row.peer_id, peer_uri, read.id, whole, row.is_vouched)
 
 
 def _remove_run(session: Session, run: Sequence[_Told]) -> None:

@@ -233,6 +233,7 @@ def _message(push: _Pushed, moment: datetime) -> InboxMessage:
         object_uri=object_uri,
         author_uri=author_uri,
         body=push.body,
+        is_vouched=push.signer.is_hubs_own,
         received_at=moment,
         due_at=moment,
         attempts=0,

@@ -36,7 +36,8 @@ class InboxMessage(Scheduled, Base):
     """An activity as a hub pushed it; `due_at` is empty once it has been handled.
 
     `object_uri` is the innermost object's id and `author_uri` whose it is, so that both can be
-    forgotten: `body` is then empty.
+    forgotten: `body` is then empty. `is_vouched` tells that the hub's own key signed it, not a
+    member's.
     """
 
     __tablename__ = "inbox_messages"
@@ -50,6 +51,7 @@ class InboxMessage(Scheduled, Base):
     object_uri: Mapped[str] = mapped_column(String(2048), index=True)
     author_uri: Mapped[str] = mapped_column(String(2048), index=True)
     body: Mapped[str | None] = mapped_column(Text)
+    is_vouched: Mapped[bool]
     received_at: Mapped[datetime]
 
     __table_args__ = (
@@ -73,7 +75,8 @@ class InboxMessage(Scheduled, Base):
 class PutAside(Scheduled, Base):
     """Something that arrived and was not taken: what, from whom, why, and as it came.
 
-    `due_at` is when it is tried again, empty where that is no use.
+    `due_at` is when it is tried again, empty where that is no use. `is_vouched` tells that the hub
+    itself told it.
     """
 
     __tablename__ = "put_aside"
@@ -85,6 +88,7 @@ class PutAside(Scheduled, Base):
     reason: Mapped[str] = mapped_column(String(1000))
     at: Mapped[datetime]
     document: Mapped[str | None] = mapped_column(Text)
+    is_vouched: Mapped[bool]
 
     __table_args__ = (UniqueConstraint("peer_id", "uri"),)
 
@@ -98,6 +102,7 @@ class Aside:
     author_uri: str = ""
     document: str | None = None
     again_at: datetime | None = None
+    is_vouched: bool = True
 
 
 def put_aside(  # noqa: PLR0913 (what, whose, why, as it came, and when again)
@@ -109,9 +114,11 @@ def put_aside(  # noqa: PLR0913 (what, whose, why, as it came, and when again)
     author_uri: str = "",
     document: str | None = None,
     again_at: datetime | None = None,
+    is_vouched: bool = True,
 ) -> None:
     """Keep what was not taken and why; of one thing only the latest is kept."""
-    put_aside_each(session, peer_id, [Aside(uri, reason, author_uri, document, again_at)])
+    aside = Aside(uri, reason, author_uri, document, again_at, is_vouched)
+    put_aside_each(session, peer_id, [aside])
 
 
 def put_aside_each(session: Session, peer_id: int, asides: Sequence[Aside]) -> None:
@@ -126,6 +133,7 @@ def put_aside_each(session: Session, peer_id: int, asides: Sequence[Aside]) -> N
         row = held.get(uri) or PutAside(peer_id=peer_id, uri=uri)
         row.reason, row.at = aside.reason[:1000], moment
         row.author_uri, row.document = aside.author_uri, aside.document
+        row.is_vouched = aside.is_vouched
         row.due_at, row.attempts, row.last_error = aside.again_at, 0, None
         session.add(row)
     session.flush()

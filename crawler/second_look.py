@@ -4,7 +4,7 @@ An outbox that holds only the newest says nothing about the rest, so each listin
 where it lives: it may be gone, changed, or no longer for everybody.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -21,6 +21,7 @@ from crawler.origins import fetch_object
 from crawler.peers import GONE_AFTER, Peer, may_index
 from crawler.settling import Arrival, remove, settle
 from crawler.terms import Document, id_of, same_origin, types
+from marketplace.consent import ConsentBasis
 from marketplace.listings import CONFIRM_AGAIN, Listing, WithdrawnReason
 from marketplace.payment import PaymentMeans
 
@@ -41,6 +42,7 @@ class _Doubted:
     addresses: tuple[str, ...]
     group_uri: str | None
     is_long_silent: bool
+    is_vouched: bool
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ def _doubt(row: Listing, peer: Peer, long_ago: datetime) -> _Doubted:
         tuple(dict.fromkeys([row.uri, *same]))[:_ADDRESSES_MOST],
         peer.actor_uri if by_group else None,
         row.withdrawn_at is None and row.confirmed_at < long_ago,
+        row.consent_basis is ConsentBasis.HUB,
     )
 
 
@@ -150,7 +153,8 @@ async def _look_at(under_way: _Look, listing: _Doubted) -> bool:
             _withdraw(under_way, listing.uri, WithdrawnReason.HUB_GONE)
         return not isinstance(error, FetchError) or error.status is not None or error.final
     with transaction(under_way.engine) as session:
-        settle(session, under_way.peer_id, arrivals)
+        told = [replace(arrival, is_vouched=listing.is_vouched) for arrival in arrivals]
+        settle(session, under_way.peer_id, told)
     return True
 
 

@@ -47,7 +47,8 @@ class Arrival:
     """One offer or want on its way in, or the reason why `uri` cannot be taken.
 
     `is_late` is what could not be had now and is tried again by itself. `is_over` is what its
-    origin says is finished, since `over_since` where it tells.
+    origin says is finished, since `over_since` where it tells. `is_vouched` is what the hub itself
+    tells, in its own collections or signed with its own key, not with a member's.
     """
 
     uri: str
@@ -59,6 +60,7 @@ class Arrival:
     proof: Proven | None = None
     is_over: bool = False
     over_since: datetime | None = None
+    is_vouched: bool = True
 
 
 def settle(session: Session, peer_id: int, arrivals: Sequence[Arrival]) -> list[Outcome | None]:
@@ -197,7 +199,9 @@ def _note(session: Session, judged: Sequence[_Judged]) -> None:
 
 def _aside(arrival: Arrival, reason: str, again_at: datetime) -> Aside:
     again = again_at if arrival.is_late else None
-    return Aside(arrival.uri, reason, arrival.author_uri, arrival.document, again)
+    return Aside(
+        arrival.uri, reason, arrival.author_uri, arrival.document, again, arrival.is_vouched
+    )
 
 
 class _Homes:
@@ -233,7 +237,7 @@ def _version(peer: Peer, arrival: Arrival, author: Author | None, homes: _Homes)
         home = peer  # nobody else is known who could answer for it
     if home is not None and not homes.are_indexed(home):
         return None
-    hub_consented = home is not None and covers(home, found.draft.author_uri)
+    hub_consented = home is not None and _speaks(home, peer, arrival, found)
     consent = decide(authors.signals(author, found, hub_consented=hub_consented))
     by_hub = consent.basis is ConsentBasis.HUB and home is not None
     return Version(
@@ -241,6 +245,20 @@ def _version(peer: Peer, arrival: Arrival, author: Author | None, homes: _Homes)
         consent,
         home.actor_uri if by_hub and home else found.draft.author_uri,
         (home or peer).group_id,
+    )
+
+
+def _speaks(home: Peer, sender: Peer, arrival: Arrival, found: Found) -> bool:
+    """Tell whether a hub's consent counts for a listing of its server.
+
+    A group's does for what the group tells and for what names the group: strangers may be on its
+    server. The consent of an instance, or of a source that is no actor, is for all that it has.
+    """
+    if not covers(home, found.draft.author_uri):
+        return False
+    is_told = home.id == sender.id and arrival.is_vouched
+    return (
+        is_told or home.kind is not PeerKind.ACTIVITYPUB or found.draft.group_uri == home.actor_uri
     )
 
 

@@ -55,15 +55,20 @@ class Signer:
     pem: str | None
     is_relay: bool = False
 
+    @property
+    def is_hubs_own(self) -> bool:
+        """Whether the key is that of the actor that is followed, not of another on its server."""
+        return self.owner_uri == self.actor_uri
+
     def speaks_for(self, actor_uri: str) -> bool:
         """Tell whether the signer may say what an actor does: a member only its own."""
-        if self.owner_uri == self.actor_uri:
+        if self.is_hubs_own:
             return same_origin(actor_uri, self.actor_uri)
         return actor_uri == self.owner_uri
 
     def passes_on(self, kind: str) -> bool:
         """Tell whether a relay signs, which passes on what others do and vouches for none of it."""
-        return self.is_relay and self.owner_uri == self.actor_uri and kind in _PASSED_ON
+        return self.is_relay and self.is_hubs_own and kind in _PASSED_ON
 
 
 async def verified(engine: Engine, door: Door, message: Message) -> tuple[Verified, Signer]:

@@ -110,16 +110,16 @@ def test_a_forged_announcement_has_no_effect(active: World, fault: str) -> None:
     post = active.fedi.post(1)
     source = {"subscription": {"id": active.fedi.made("event_subscriptions")}}
     said = {"source": source, "category": "content", "eventType": "new", "objectUris": [post["id"]]}
-    how: dict[str, Any] = {
+    hows: dict[str, dict[str, Any]] = {
         "key": {"key": generate_ed25519()},
         "id": {"key_id": "somebody"},
         "digest": {"covered": ("@method", "@target-uri")},
         "method": {"covered": ("@target-uri", "content-digest")},
         "address": {"covered": ("@method", "content-digest")},
         "old": {"created": datetime.now(UTC) - timedelta(minutes=6)},
-    }.get(fault, {})
+    }
     path = "/data_sharing/v0/announcements"
-    request = active.fedi.request(active.service, "POST", path, said, **how)
+    request = active.fedi.request(active.service, "POST", path, said, **hows.get(fault, {}))
     client = active.service.client
     if fault == "body":
         body = request.content.replace(b"proposals/1", b"proposals/2")

@@ -1,6 +1,7 @@
 """What is pushed by whom it should not, or breaks a rule, is named and has no effect."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hub_server import HubServer, Json, at
@@ -23,7 +24,8 @@ def pushing(settings: Settings, engine: Engine) -> Iterator[Pushing]:
 
 @pytest.mark.parametrize("field", ["uri", "author"])
 def test_nobody_speaks_for_another_origin(pushing: Pushing, field: str) -> None:
-    answer = pushing.put(**{field: "https://other.example/offers/7"})
+    more: dict[str, Any] = {field: "https://other.example/offers/7"}
+    answer = pushing.put(**more)
     assert problem(answer, 422, "invalid")["field"] == field
     assert pushing.kept() == 0
 

@@ -312,6 +312,13 @@ def _listing_proofs() -> None:
 
 
 def _inbox_messages() -> None:
+    # Until now a hub's own keys alone were taken.
+    for table in ("inbox_messages", "put_aside"):
+        op.add_column(table, sa.Column("is_vouched", sa.Boolean(), nullable=True))
+        vouched = sa.table(table, sa.column("is_vouched", sa.Boolean()))
+        op.execute(vouched.update().values(is_vouched=True))
+        with op.batch_alter_table(table, schema=None) as batch_op:
+            batch_op.alter_column("is_vouched", existing_type=sa.Boolean(), nullable=False)
     with op.batch_alter_table("inbox_messages", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_inbox_messages_backlog"))
         batch_op.create_index(
