@@ -30,7 +30,7 @@ serve: $(VENV)/.runtime
 
 test: check
 	@$(BIN)/python -m bench.postgres
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 check: $(VENV)/.development
 	$(BIN)/ruff check .
