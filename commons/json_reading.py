@@ -9,17 +9,17 @@ from typing import Any, Final, NoReturn
 from commons.errors import MalformedError
 
 DEPTH_MAX: Final = 100
-VALUES_MAX: Final = 60_000
-"""Commas and brackets in a text: a mebibyte of nothing else would take 40 in memory."""
+VALUES_MAX: Final = 45_000
+"""Commas and opening brackets in a text: a mebibyte of them would take forty in memory."""
 _INTEGER_MAX: Final = 2**63 - 1
 
 
 def read_json(body: bytes) -> Any:  # noqa: ANN401 - JSON may be anything
     """Read a JSON text, or raise MalformedError.
 
-    Taken: UTF-8, at most 100 levels of arrays and objects and some 60,000 values, finite numbers
-    with integers of up to 64 bits. Refused besides: duplicate keys, NaN, and strings that no database takes (with NUL or
-    half of a surrogate pair). The caller bounds the size beforehand.
+    Taken: UTF-8, at most 100 levels of arrays and objects and some 45,000 values, finite numbers
+    with integers of up to 64 bits. Refused besides: duplicate keys, NaN, and strings that no
+    database takes (with NUL or half of a surrogate pair). The caller bounds the size beforehand.
     """
     if sum(map(body.count, (b",", b"{", b"["))) > VALUES_MAX:
         msg = f"the JSON has more than {VALUES_MAX} values"

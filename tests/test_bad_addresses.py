@@ -12,7 +12,7 @@ import pytest
 from internet import Internet, answer, redirect
 
 from commons import guarded_network
-from commons.addresses import Address, is_loopback
+from commons.addresses import Address, check_addresses, is_loopback
 from commons.errors import AddressRefusedError, FetchError
 from commons.fetch import Door
 from commons.guarded_network import resolve
@@ -323,6 +323,6 @@ def test_a_guard_that_fails_is_heard(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "127.9.9.9"])
 def test_development_opens_only_what_is_plainly_this_machine(host: str) -> None:
-    read: Address | None = guarded_network.check_addresses(host, [host], allow_loopback=True)[0]
+    read: Address | None = check_addresses(host, [host], allow_loopback=True)[0]
     assert read is not None
     assert is_loopback(read)

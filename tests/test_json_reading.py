@@ -42,7 +42,7 @@ REFUSED = {
     "too deep by objects": b'{"a":' * 101 + b"1" + b"}" * 101,
     "too deep beside": b'[[],{"a":1},' + nested(100) + b"]",
     "too wide": b"[" + b",".join([b"[]"] * 40_000) + b"]",
-    "too many members": b"{" + b",".join(b'"%x":0' % number for number in range(60_001)) + b"}",
+    "too many members": b"{" + b",".join(b'"%x":0' % number for number in range(45_001)) + b"}",
     "bomb": nested(100_000),
     "open bomb": b"[" * 1_000_000,
     "open bomb of objects": b'{"a":' * 200_000,
@@ -62,7 +62,7 @@ def test_a_hundred_levels_are_read() -> None:
 
 
 def test_wide_documents_are_read() -> None:
-    assert len(read_json(b"[" + b",".join([b"[]"] * 29_000) + b"]")) == 29_000
+    assert len(read_json(b"[" + b",".join([b"[]"] * 22_000) + b"]")) == 22_000
 
 
 def test_both_ends_of_64_bits_and_whole_pairs_are_read() -> None:
