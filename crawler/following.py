@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from commons.database import now, transaction
+from commons.database import now, reading, transaction
 from commons.errors import FetchError, InvalidError, MalformedError
 from commons.fetch import Door
 from commons.groups import Group, Hub
@@ -14,6 +14,7 @@ from commons.settings import Settings
 from crawler import authors, delivery, moving, refusals, second_look
 from crawler.actor import actor_uri, follow
 from crawler.backfill import Budget, crawl
+from crawler.consents import refusal_of, renew_cover
 from crawler.hub_keys import store_keys
 from crawler.joining import ask_consent
 from crawler.origins import Actor, fetch_actor
@@ -74,19 +75,30 @@ async def attend(
         elif kind in _ACTORS:
             due_at = await _look(engine, door, settings, peer_id, budget)
         else:
-            due_at = _await_push(engine, peer_id) if kind is PeerKind.PUSH else None
+            due_at = await _await_push(engine, door, peer_id) if kind is PeerKind.PUSH else None
     except (FetchError, InvalidError, MalformedError) as error:
         return _note_failure(engine, peer_id, error)
     return due_at
 
 
-def _await_push(engine: Engine, peer_id: int) -> datetime | None:
-    """Give a hub that pushes up once it has been silent for 30 days; it has nothing to be read."""
+async def _await_push(engine: Engine, door: Door, peer_id: int) -> datetime | None:
+    """Look weekly at the actor of a hub that pushes: it may say no. It has nothing to be read.
+
+    Once it has pushed nothing for 30 days it is given up.
+    """
+    with reading(engine) as session:
+        uri = session.get_one(Peer, peer_id).actor_uri
+    actor = await fetch_actor(door.errand(uri), uri)
     with transaction(engine) as session:
+        peer = session.get_one(Peer, peer_id, with_for_update=True)
+        if not note_actor(session, peer, actor):
+            return None
+        peer.attempts = 0  # it answered
+        session.flush()
         if failed(session, peer_id, gone=False) is PeerState.GONE:
             return None
-        peer = session.get_one(Peer, peer_id)
-        return (peer.last_heard_at or peer.state_since) + GONE_AFTER
+        given_up_at = (peer.last_heard_at or peer.state_since) + GONE_AFTER
+        return min(given_up_at, now(session) + LOOK_AGAIN)
 
 
 def _note_failure(engine: Engine, peer_id: int, error: _Failure) -> datetime | None:
@@ -228,11 +240,12 @@ def note_actor(session: Session, peer: Peer, actor: Actor) -> bool:
     One that says `indexable: false`, or asks in another way not to be indexed, takes the hub's
     consent back. The peer is locked.
     """
-    if actor.indexable is False or actor.noindex or actor.suspended:
+    if refusal_of(actor) is not None:
         revoke(session, peer)
         return False
     if peer.group_id is None:
         return True
+    renew_cover(session, peer, actor)
     hub = session.get_one(Hub, peer.group_id)
     group = session.get_one(Group, peer.group_id)
     store_keys(session, hub.group_id, actor.keys)

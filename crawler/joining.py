@@ -19,20 +19,29 @@ from commons.groups import GROUP_ID_PATTERN, Group
 from commons.settings import Settings
 from crawler import delivery, peers
 from crawler.blocks import is_blocked
+from crawler.consents import covered_by, note_refusal, refusal_of
 from crawler.discovering import note
 from crawler.finding import Finding, Step, find, read_address
 from crawler.hub_keys import store_keys
 from crawler.invitations import evidence_of, redeem
 from crawler.origins import Actor, fetch_actor, is_gone
-from crawler.peers import GONE_AFTER, INDEXED, LOOK_AGAIN, Peer, PeerKind, PeerState
+from crawler.peers import (
+    BY_REGISTRATION,
+    GONE_AFTER,
+    INDEXED,
+    LEFT,
+    LOOK_AGAIN,
+    Peer,
+    PeerKind,
+    PeerState,
+)
 from crawler.registration import check_inbox, describe, open_hub
-from crawler.terms import PUBLIC
-from marketplace.consent import Signals, decide
 
 _log = structlog.get_logger(__name__)
 
 BY_ADDRESS: Final = "its address, given to us"
-_REGISTERED: Final = "its registration"
+BY_OPERATOR: Final = "its address, given by the operator of this service"
+_NOT_USED: Final = "; the invitation was not used, since it cannot stand in for that"
 _LONGEST_ID: Final = 40
 _NAMES_TRIED: Final = 100
 _INVITED_KINDS: Final = {PeerKind.ACTIVITYPUB, PeerKind.INSTANCE}
@@ -72,7 +81,8 @@ async def join(  # noqa: PLR0913 (the last two are said by few callers)
 
     `address` is whatever its operator pastes. It has agreed where its actor says
     `indexable: true` or its operator brings an invitation; without that it is noted as discovered
-    at most. Once more for the same hub changes nothing and has it looked at now. At most 15 s.
+    at most. Once more for the same hub changes nothing and has it looked at now. One that the
+    operator left comes back by BY_OPERATOR alone. At most 15 s.
     Raises InvalidError where the address is none, ForbiddenError where the invitation is not
     valid, and ConflictError where the same hub joins in the same moment.
     """
@@ -96,9 +106,9 @@ def _settle(engine: Engine, finding: Finding, invitation: str | None, found_by: 
 
 def kind_of(actor: Actor, *, is_servers: bool = False) -> PeerKind:
     """Return how an actor is followed: as a group, or for all that its server publishes."""
-    if "Application" in actor.types or (is_servers and "Person" in actor.types):
-        return PeerKind.INSTANCE
-    return PeerKind.ACTIVITYPUB
+    is_person = "Person" in actor.types
+    is_instance = is_servers if is_person else "Application" in actor.types
+    return PeerKind.INSTANCE if is_instance else PeerKind.ACTIVITYPUB
 
 
 def _decide(
@@ -107,7 +117,12 @@ def _decide(
     """Begin, or say what is missing, and keep no more than that the hub is there."""
     kind = told.kind or PeerKind.ACTIVITYPUB
     peer = session.scalar(select(Peer).where(Peer.actor_uri == actor.id).with_for_update())
-    to_mend = _refusal(session, peer, actor)
+    refuses = refusal_of(actor) is not None
+    if peer is not None:
+        note_refusal(session, peer, refuses=refuses)
+    to_mend = _refusal(session, peer, actor, found_by)
+    if to_mend is not None and invitation is not None:
+        to_mend += _NOT_USED
     if to_mend is None and peer is not None and peer.state in INDEXED:
         peers.schedule(session, peer.id)
         delivery.hurry(session, peer.id)
@@ -118,21 +133,24 @@ def _decide(
     if to_mend is None and (to_mend := _unsaid(peer, actor)) is None:
         evidence = _said(session, actor)
         return _told(session, told, _begin(session, actor, kind, found_by, evidence))
-    if actor.indexable is False and peer is not None and peer.state in INDEXED:
+    if refuses and peer is not None and peer.state in INDEXED:
         peers.schedule(session, peer.id)  # the look at it withdraws what was indexed
     if peer is None and actor.indexable is not False:
         peer = note(session, actor.id, found_by=found_by, kind=kind)
         if peer is not None:
+            note_refusal(session, peer, refuses=refuses)
             peers.schedule(session, peer.id, now(session) + LOOK_AGAIN)  # it was asked just now
     return _told(session, replace(told, to_mend=to_mend), peer)
 
 
-def _refusal(session: Session, peer: Peer | None, actor: Actor) -> str | None:
+def _refusal(session: Session, peer: Peer | None, actor: Actor, found_by: str) -> str | None:
     """Return what forbids following an actor whatever else is said; None where nothing does."""
     if is_blocked(session, actor.id):
         return "ask the operator of this service, who has blocked this domain"
     if peer is not None and peers.is_suspended(session, peer):
         return "ask the operator of this service, who has suspended this hub"
+    if peer is not None and peer.found_by == LEFT and found_by != BY_OPERATOR:
+        return "ask the operator of this service, who no longer reads this hub"
     if peer is not None and peer.kind is PeerKind.RELAY:
         return f"give the address of a group: {actor.id} is a relay"
     try:
@@ -140,20 +158,7 @@ def _refusal(session: Session, peer: Peer | None, actor: Actor) -> str | None:
         describe(Group(id="", uri=actor.id), actor)
     except InvalidError as error:
         return f"correct {actor.id}: {error.detail}"
-    return _no(actor)
-
-
-def _no(actor: Actor) -> str | None:
-    """Return how an actor takes back that its own document says no; None where it does not."""
-    if actor.indexable is False:
-        return f"set `indexable` to true on {actor.id}, which says false now"
-    if actor.noindex or actor.suspended:
-        said = "`suspended`" if actor.suspended else "`xRobotsTag`"
-        return f"take {said} off {actor.id}, which asks not to be indexed"
-    said_of_its_own = Signals(actor.searchable_by, to=(PUBLIC,), hub_consented=True)
-    if not decide(said_of_its_own).allowed:
-        return f"let `searchableBy` of {actor.id} hold as:Public, or leave it out"
-    return None
+    return refusal_of(actor)
 
 
 def _unsaid(peer: Peer | None, actor: Actor) -> str | None:
@@ -165,7 +170,7 @@ def _unsaid(peer: Peer | None, actor: Actor) -> str | None:
         )
     if peer is not None and peer.state is PeerState.BLOCKED:
         return f"let {actor.id} unblock our actor, or register the hub anew"
-    if peer is not None and peer.found_by == _REGISTERED and peer.consented_at is None:
+    if peer is not None and peer.found_by == BY_REGISTRATION and peer.consented_at is None:
         return "register the hub again with `listings` true: it registered without its listings"
     return None
 
@@ -193,9 +198,9 @@ def _begin(
         group_id = group.id
     peer = peers.discover(session, actor.id, found_by=found_by, kind=kind, group_id=group_id)
     peer.kind = kind  # a link told of it without telling what it is
+    peer.found_by = found_by if peer.found_by == LEFT else peer.found_by
     store_keys(session, group_id, actor.keys)
-    covers = "its own" if actor.types == {"Person"} and kind is not PeerKind.INSTANCE else "members"
-    peers.consent(session, peer, {**evidence, "covers": covers})
+    peers.consent(session, peer, evidence, covered_by(actor, kind))
     peers.schedule(session, peer.id)
     session.refresh(peer)
     return peer

@@ -27,6 +27,7 @@ from commons.jobs import Scheduled
 from crawler.changes import withdraw_each
 from crawler.delivery import Delivery
 from crawler.kept import forget_hub
+from marketplace.consent import ConsentBasis
 from marketplace.listings import Listing, WithdrawnReason
 
 LOOK_AGAIN: Final = timedelta(days=6)
@@ -37,6 +38,10 @@ GONE_AFTER: Final = timedelta(days=30)
 FAILURES_TO_STALE: Final = 3
 ACCEPTED_SOON: Final = timedelta(minutes=2)
 """A crawl that began so shortly before the Accept has missed nothing worth reading it again."""
+BY_REGISTRATION: Final = "its registration"
+"""How a hub was found that last told us by registering what it agrees to, or that it does not."""
+LEFT: Final = "the operator of this service, who left it"
+"""How a hub is noted that comes back by the operator's word alone."""
 
 
 class PeerKind(StrEnum):
@@ -69,6 +74,13 @@ class PeerState(StrEnum):
     BLOCKED = "blocked"
 
 
+class Covers(StrEnum):
+    """For whom a hub's consent speaks, as its evidence says."""
+
+    MEMBERS = "members"
+    ITS_OWN = "its own"
+
+
 _ANYWHERE: Final = frozenset({PeerState.DISCOVERED, PeerState.BLOCKED})
 TRANSITIONS: Final[dict[PeerState, frozenset[PeerState]]] = {
     PeerState.DISCOVERED: frozenset({PeerState.CONSENTED, PeerState.BLOCKED}),
@@ -95,7 +107,9 @@ class Peer(Scheduled, Base):
 
     `group_id` is empty for what is only discovered and for relays; `found_by` says how it was
     discovered. `consent_evidence` is what shows that the hub agreed; without `consented_at` there
-    is no consent. A `follow_uri` in the state `consented` is of a Follow that was rejected.
+    is no consent. `refused_at` is when an actor that was only asked said no; `blocks_us` tells that
+    a hub itself blocks us, which the end of an operator's block of its domain does not end. A
+    `follow_uri` in the state `consented` is of a Follow that was rejected.
 
     A look is a crawl of all that the hub publishes, which began at `crawl_began_at` and ended at
     `crawled_at`, and then a second look at each listing that it did not confirm, which ends at
@@ -114,6 +128,8 @@ class Peer(Scheduled, Base):
     state_since: Mapped[datetime]
     consented_at: Mapped[datetime | None]
     consent_evidence: Mapped[dict[str, Any] | None]
+    blocks_us: Mapped[bool] = mapped_column(default=False)
+    refused_at: Mapped[datetime | None]
     follow_uri: Mapped[str | None] = mapped_column(String(2048))
     last_heard_at: Mapped[datetime | None]
     last_looked_at: Mapped[datetime | None]
@@ -174,16 +190,17 @@ def discover(
     return peer
 
 
-def consent(session: Session, peer: Peer, evidence: dict[str, Any]) -> None:
-    """Record the hub's word that its members' public listings may be indexed.
+def consent(session: Session, peer: Peer, evidence: dict[str, Any], covers: Covers) -> None:
+    """Record the hub's word that the public listings of those it `covers` may be indexed.
 
     A hub that blocked us takes that back by it.
     """
     if peer.consented_at is None:
         peer.consented_at = now(session)
         peer.consent_evidence = evidence
-        session.flush()
-    move(session, peer.id, PeerState.BLOCKED, PeerState.DISCOVERED)
+    peer.refused_at = None
+    cover(session, peer, covers)
+    unblocked(session, peer.id)
     for source in (PeerState.DISCOVERED, PeerState.GONE):
         if move(session, peer.id, source, PeerState.CONSENTED):
             start_over(session, peer.id)
@@ -191,6 +208,23 @@ def consent(session: Session, peer: Peer, evidence: dict[str, Any]) -> None:
     if peer.state is PeerState.CONSENTED:
         peer.follow_uri = None  # it may think better of having rejected us
         session.flush()
+
+
+def cover(session: Session, peer: Peer, covers: Covers) -> None:
+    """Record for whom a hub's consent speaks; of others nothing stays that stands on it."""
+    if (peer.consent_evidence or {}).get("covers") != covers:
+        peer.consent_evidence = {**(peer.consent_evidence or {}), "covers": covers}
+    session.flush()
+    if covers is Covers.MEMBERS or peer.group_id is None:
+        return
+    others = select(Listing.uri).where(
+        Listing.group_id == peer.group_id,
+        Listing.withdrawn_at.is_(None),
+        Listing.consent_basis == ConsentBasis.HUB,
+        Listing.author_uri != peer.actor_uri,
+    )
+    if uris := session.scalars(others).all():
+        withdraw_each(session, uris, WithdrawnReason.CONSENT)
 
 
 def revoke(
@@ -201,8 +235,10 @@ def revoke(
 ) -> None:
     """Take the hub's consent back and withdraw what was indexed of its group.
 
-    `state` is `blocked` where the hub blocks us, or we block its domain.
+    `state` is `blocked` where the hub blocks us, or our operator its domain, as `reason` says.
     """
+    if state is PeerState.BLOCKED and reason is WithdrawnReason.CONSENT:
+        peer.blocks_us = True
     peer.consented_at = peer.consent_evidence = peer.follow_uri = peer.due_at = None
     session.flush()
     if peer.state is not state:
@@ -216,6 +252,7 @@ def revoke(
 
 def unblocked(session: Session, peer_id: int) -> None:
     """Note that a hub no longer blocks us; nothing is indexed before it agrees anew."""
+    session.execute(update(Peer).where(Peer.id == peer_id).values(blocks_us=False))
     move(session, peer_id, PeerState.BLOCKED, PeerState.DISCOVERED)
 
 
@@ -241,11 +278,16 @@ def schedule(session: Session, peer_id: int, due_at: datetime | None = None) -> 
 
 def start_over(session: Session, peer_id: int) -> None:
     """Have a peer followed and read anew, from the beginning and at once."""
+    session.execute(update(Peer).where(Peer.id == peer_id).values(follow_uri=None))
+    read_anew(session, peer_id)
+
+
+def read_anew(session: Session, peer_id: int) -> None:
+    """Have a peer read from the beginning and at once, and all asked for that this leaves out."""
     session.execute(
         update(Peer)
         .where(Peer.id == peer_id)
         .values(
-            follow_uri=None,
             crawl_page=None,
             crawl_offset=0,
             crawl_began_at=None,
@@ -318,11 +360,11 @@ def may_index(session: Session, peer: Peer) -> bool:
 
 
 def covers(peer: Peer, author_uri: str) -> bool:
-    """Tell whether a peer's consent speaks for an author: a person's only for itself."""
+    """Tell whether a peer's consent speaks for an author: at least for itself."""
     if peer.consented_at is None:
         return False
-    is_persons = (peer.consent_evidence or {}).get("covers") == "its own"
-    return not is_persons or author_uri == peer.actor_uri
+    covers_members = (peer.consent_evidence or {}).get("covers") == Covers.MEMBERS
+    return covers_members or author_uri == peer.actor_uri
 
 
 def is_suspended(session: Session, peer: Peer) -> bool:

@@ -34,12 +34,15 @@ from commons.key_formats import load_public_pem
 from commons.money import CurrencyKind, parse_rate
 from commons.signatures import Message, Verified, key_id_of, required_parts, verify
 from crawler import blocks, delivery, peers
+from crawler.consents import covered_by, refusal_of
 from crawler.hub_keys import store_keys, use_nonce
 from crawler.origins import Actor, fetch_actor
+from crawler.peers import BY_REGISTRATION, LEFT
 from crawler.suspension import resume
 from crawler.terms import origin, same_origin
 from marketplace.currencies import unit_of
 from marketplace.drafts import plain_text
+from marketplace.places import Precision, blur
 
 LARGEST_SCALE: Final = 8
 _LONGEST: Final = {"uri": 2048, "code": 16, "name": 200, "kind": 16, "rate": 32}
@@ -236,7 +239,7 @@ def open_hub(
 def describe(group: Group, actor: Actor) -> None:
     """Give a group the name, words and place of its actor, as far as they can be kept.
 
-    Of a person no position is kept.
+    The place is kept as listings' are, in a cell; of a person none is.
     """
     group.name = actor.name.strip()[:200] or group.id
     group.summary = plain_text(actor.summary[:_SUMMARY_READ_CHARS])[:2000]
@@ -247,7 +250,9 @@ def describe(group: Group, actor: Actor) -> None:
     if (place.lat is None) != (place.lon is None) or not _is_on_earth(place.lat, place.lon):
         raise InvalidError("location", "must have a latitude and a longitude on earth, or neither")
     group.place_name = (place.name or "")[:200] or None
-    group.lat, group.lon = place.lat, place.lon
+    group.lat, group.lon = None, None
+    if place.lat is not None and place.lon is not None:
+        group.lat, group.lon = blur(place.lat, place.lon, Precision.CELL) or (None, None)
 
 
 def _is_on_earth(lat: float | None, lon: float | None) -> bool:
@@ -289,11 +294,15 @@ def _id_from(username: str) -> str:
 def _consent(session: Session, message: Message, wanted: Wanted, actor: Actor, hub: Hub) -> None:
     """Keep the hub's word on its listings with the signed request that says it.
 
-    An actor that says `indexable: false` says no, whatever the request says.
+    An actor whose document says no says no, whatever the request says.
     """
-    peer = peers.discover(session, actor.id, found_by="its registration", group_id=hub.group_id)
+    peer = peers.discover(session, actor.id, found_by=BY_REGISTRATION, group_id=hub.group_id)
     _read_as(session, peer, pushes=wanted.pushes)
-    if not wanted.listings or actor.indexable is False:
+    if peer.found_by == LEFT:
+        return  # the operator's word alone brings it back
+    if not wanted.listings or refusal_of(actor) is not None:
+        peer.found_by = BY_REGISTRATION  # so that only registering anew takes this no back
+        session.flush()
         if peer.consented_at is not None:
             peers.revoke(session, peer)
         return
@@ -305,7 +314,7 @@ def _consent(session: Session, message: Message, wanted: Wanted, actor: Actor, h
         "headers": signed,
         "body": message.body.decode(),
     }
-    peers.consent(session, peer, evidence)
+    peers.consent(session, peer, evidence, covered_by(actor, peer.kind))
     waits = peer.state is peers.PeerState.CONSENTED or peer.attempts > 0
     if waits:
         peers.schedule(session, peer.id)  # it is up again, and need not wait out the back-off

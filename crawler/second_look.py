@@ -16,20 +16,18 @@ from commons.errors import FetchError, InvalidError, MalformedError, TooLargeErr
 from commons.fetch import Door
 from crawler.changes import withdraw_each
 from crawler.intake import prepare, removed
-from crawler.kept import forget_objects
 from crawler.origins import fetch_object
 from crawler.peers import GONE_AFTER, Peer, may_index
 from crawler.settling import Arrival, remove, settle
 from crawler.terms import Document, id_of, same_origin, types
 from marketplace.consent import ConsentBasis
-from marketplace.listings import CONFIRM_AGAIN, Listing, WithdrawnReason
+from marketplace.listings import COMES_BACK, CONFIRM_AGAIN, Listing, WithdrawnReason
 from marketplace.payment import PaymentMeans
 
 _SILENCES_MOST: Final = 3
 _ADDRESSES_MOST: Final = 3
 _GONE: Final = 410
 _NOT_THERE: Final = frozenset({404, 451})
-_AWAY: Final = (WithdrawnReason.OPERATOR, WithdrawnReason.HUB_GONE)
 _FIRST: Final = ""  # before every listing's id
 
 
@@ -93,9 +91,7 @@ def withdraw_unconfirmed(session: Session, peer: Peer) -> int:
         return 0
     mine = and_(Listing.group_id == peer.group_id, _stood_before(peer.crawl_began_at))
     uris = session.scalars(select(Listing.uri).where(mine)).all()
-    withdrawn = withdraw_each(session, uris, WithdrawnReason.MISSING)
-    forget_objects(session, uris)
-    return withdrawn
+    return withdraw_each(session, uris, WithdrawnReason.MISSING)
 
 
 def _stood_before(began_at: datetime) -> ColumnElement[bool]:
@@ -125,7 +121,7 @@ def _unconfirmed(peer: Peer, began_at: datetime) -> ColumnElement[bool]:
     if peer.last_looked_at is not None or peer.group_id is None:
         return _stood_before(began_at)
     stands = and_(Listing.withdrawn_at.is_(None), Listing.confirmed_at < began_at)
-    return or_(stands, Listing.withdrawn_reason.in_(_AWAY))
+    return or_(stands, Listing.withdrawn_reason.in_(COMES_BACK))
 
 
 def _doubt(row: Listing, peer: Peer, long_ago: datetime) -> _Doubted:
@@ -190,4 +186,3 @@ def _gone(under_way: _Look, listing: _Doubted, tombstone: Document | None) -> No
 def _withdraw(under_way: _Look, uri: str, reason: WithdrawnReason) -> None:
     with transaction(under_way.engine) as session:
         withdraw_each(session, [uri], reason)
-        forget_objects(session, [uri])

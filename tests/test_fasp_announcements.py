@@ -127,6 +127,8 @@ def test_a_hub_beside_the_server_at_one_origin_keeps_its_own(active: World) -> N
     assert active.service.register(active.fedi).status_code == 201
     active.fedi.member("tom")
     active.take(active.fedi.post(1, member="tom"))
+    assert active.listings() == 0  # a server is no group's word for whoever does not name it
+    active.take(active.fedi.serve(active.fedi.proposal(2, member="tom")))
     with reading(active.engine) as session:
         listing = session.scalars(select(Listing)).one()
     assert (listing.group_id, listing.consent_basis) == ("fedi", "hub")

@@ -137,7 +137,7 @@ def test_joining_makes_a_group_without_currency_its_hub_keys_and_evidence(
         uri,
         None,
         "Gràcia",
-        41.4,
+        41.403638,  # of its cell, as listings' places are
     )
     assert (hub.state, hub.rate_wanted, hub.inbox_uri) == (
         HubState.REGISTERED,

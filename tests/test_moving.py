@@ -1,19 +1,21 @@
 """A hub moves where both addresses say so, and a Move that is not so changes nothing."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hub_server import Crawling, HubServer, Json
 from sqlalchemy import Engine, select, update
 
 from commons.database import reading, transaction
-from commons.errors import ForbiddenError, UnauthenticatedError
+from commons.errors import ConflictError, ForbiddenError, UnauthenticatedError
 from commons.groups import Group, Hub, HubKey
 from commons.settings import Settings
-from crawler import blocks
+from crawler import blocks, moving
 from crawler.authors import Author
 from crawler.kept import InboxMessage
 from crawler.peers import Peer, PeerState
+from crawler.registration import admit
 from marketplace.listings import WithdrawnReason
 
 
@@ -43,11 +45,13 @@ def move(hub: HubServer, target: str, **more: object) -> Json:
 def followed(crawling: Crawling, hub: HubServer) -> None:
     """Follow a hub with one listing in its outbox and one that was pushed."""
     hub.publish_outbox([hub.activity("Create", hub.serve(hub.proposal(1, name="Old one")))])
-    crawling.follow(hub)
+    crawling.register(hub)
+    crawling.work()
+    crawling.push_and_work(hub, hub.activity("Accept", hub.taken[-1]["id"]))
     crawling.push_and_work(hub, hub.activity("Create", hub.serve(hub.proposal(2, name="Old two"))))
 
 
-def state(crawling: Crawling, hub: HubServer) -> tuple[object, ...]:
+def state(crawling: Crawling, hub: HubServer) -> tuple[Any, ...]:
     """Everything that a Move could change."""
     with reading(crawling.engine) as session:
         peer = session.scalars(select(Peer).where(Peer.group_id == hub.name)).one()
@@ -76,8 +80,9 @@ def test_a_signed_move_takes_address_keys_consent_and_listings_along(
     assert (peer.actor_uri, peer.state) == (new.actor_uri, PeerState.FOLLOWING)
     assert peer.consented_at == consented_at
     assert peer.consent_evidence is not None
-    assert peer.consent_evidence["moved"]["from"] == hub.actor_uri
-    assert peer.consent_evidence["moved"]["signed_by_old_key"] is True
+    moved: Json = peer.consent_evidence["moved"]
+    assert moved["from"] == hub.actor_uri
+    assert moved["signed_by_old_key"] is True
     assert '"listings": true' in peer.consent_evidence["body"]
     assert [activity["object"] for activity in new.taken] == [new.actor_uri]
     assert state(crawling, hub)[1][:2] == (f"{new.base}/inbox", f"{new.base}/outbox")
@@ -316,3 +321,67 @@ def test_a_member_that_moves_is_asked_anew_and_its_listings_stay_where_they_are(
     assert crawling.titles() == []
     with reading(crawling.engine) as session:
         assert set(session.scalars(select(Author.uri))) >= {ines}
+
+
+def admitted(crawling: Crawling, hub: HubServer) -> tuple[object, ...]:
+    """Follow a hub and admit it to clearing; return what a Move could change."""
+    followed(crawling, hub)
+    with transaction(crawling.engine) as session:
+        admit(session, hub.name)
+    crawling.work()
+    return without_notes(state(crawling, hub))
+
+
+def without_notes(told: tuple[object, ...]) -> tuple[object, ...]:
+    peer, *rest = told
+    assert isinstance(peer, tuple)
+    return (*peer[:3], *rest)
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+def test_the_move_of_a_hub_that_may_pay_waits_for_the_operator(
+    crawling: Crawling, hub: HubServer, new: HubServer, *, is_signed: bool
+) -> None:
+    before = admitted(crawling, hub)
+    assert moving.waiting(crawling.peer(hub)) == {}
+    if is_signed:
+        crawling.push(hub, move(hub, new.actor_uri))
+    hub.publish_actor(movedTo=new.actor_uri)  # which does not hide what was signed
+    crawling.make_due(Peer)
+    crawling.work()
+
+    assert without_notes(state(crawling, hub)) == before
+    noted = moving.waiting(crawling.peer(hub))
+    assert (noted["to"], noted["signed_by_old_key"]) == (new.actor_uri, is_signed)
+    with pytest.raises((UnauthenticatedError, ForbiddenError)):
+        crawling.push(new, new.activity("Create", new.proposal(3)))
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+def test_the_operator_moves_a_hub_that_may_pay(
+    crawling: Crawling, hub: HubServer, new: HubServer, *, is_signed: bool
+) -> None:
+    admitted(crawling, hub)
+    if is_signed:
+        crawling.push_and_work(hub, move(hub, new.actor_uri))
+    moved = crawling.run(
+        lambda door: moving.move_by_operator(crawling.engine, door, hub.name, new.actor_uri)
+    )
+
+    assert (moved.actor_uri, moving.waiting(moved)) == (new.actor_uri, {})
+    assert state(crawling, hub)[2:4] == (new.actor_uri, [new.key_id])
+    # Without the old key's word, or the new actor's own, the listings need a new consent.
+    assert (crawling.peer(hub).consented_at is not None) is is_signed
+
+
+def test_the_operator_moves_no_hub_whose_new_actor_does_not_name_the_old(
+    crawling: Crawling, hub: HubServer, new: HubServer
+) -> None:
+    before = admitted(crawling, hub)
+    new.publish_actor(alsoKnownAs=[])
+    with pytest.raises(ConflictError, match="alsoKnownAs"):
+        crawling.run(
+            lambda door: moving.move_by_operator(crawling.engine, door, hub.name, new.actor_uri)
+        )
+
+    assert without_notes(state(crawling, hub)) == before

@@ -31,7 +31,7 @@ def hub() -> Iterator[HubServer]:
         yield serving
 
 
-def held(crawling: Crawling, hub: HubServer, *numbers: int, **more: object) -> list[Json]:
+def held(crawling: Crawling, hub: HubServer, *numbers: int, **more: Any) -> list[Json]:  # noqa: ANN401 (any JSON)
     """Have listings that were pushed once and that the outbox does not tell of."""
     proposals = [hub.serve(hub.proposal(number, **more)) for number in numbers]
     crawling.push_and_work(hub, *(hub.activity("Create", one) for one in proposals))

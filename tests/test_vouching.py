@@ -91,3 +91,50 @@ def test_what_waits_for_a_silent_author_is_judged_as_it_came(
     assert len(crawling.put_aside()) == 1
     push_by_stranger(crawling, hub, {**told, "name": "Bicycle repair 1"})
     assert crawling.titles() == (["Bicycle repair 1"] if audience else [])
+
+
+def signed_by(crawling: Crawling, hub: HubServer, author: str, activity: Json) -> None:
+    """Push an activity signed with a member's own key."""
+    key_id = f"{author}#main-key"
+    hub.member(author.rsplit("/", 1)[-1], publicKey=pem_key(key_id, author))
+    crawling.receive(by_rfc9421(pushed(crawling, activity), RSA, key_id))
+    crawling.work()
+
+
+@pytest.mark.parametrize("is_served", [True, False])
+@pytest.mark.parametrize("kind", ["Update", "taken over", "Delete", "finished"])
+def test_a_members_own_key_changes_nothing_of_another_member(
+    crawling: Crawling, hub: HubServer, kind: str, *, is_served: bool
+) -> None:
+    told = hub.proposal(1)
+    crawling.push_and_work(hub, hub.activity("Create", told))
+    if is_served:
+        hub.serve(told)
+    eve = f"{hub.base}/members/eve"
+    changed = hub.proposal(1, hours=5, name="Stolen")
+    activity = {
+        "Update": hub.activity("Update", changed, by=eve),
+        "taken over": hub.activity("Update", {**changed, "attributedTo": eve}),
+        "Delete": hub.activity("Delete", {"id": told["id"], "type": "Tombstone"}, by=eve),
+        "finished": hub.activity("Update", {**changed, "finished": True}, by=eve),
+    }[kind]
+    signed_by(crawling, hub, eve, activity)
+    assert crawling.titles() == ["Bicycle repair 1"]
+
+
+def test_what_the_origin_says_of_it_counts_whoever_tells(
+    crawling: Crawling, hub: HubServer
+) -> None:
+    told = hub.proposal(1)
+    crawling.push_and_work(hub, hub.activity("Create", told))
+    hub.gone(told["id"].removeprefix(hub.base))
+    eve = f"{hub.base}/members/eve"
+    signed_by(crawling, hub, eve, hub.activity("Delete", told["id"], by=eve))
+    assert crawling.titles() == []
+
+
+def test_a_members_own_key_deletes_its_own_listing(crawling: Crawling, hub: HubServer) -> None:
+    told = hub.proposal(1)
+    crawling.push_and_work(hub, hub.activity("Create", told))
+    signed_by(crawling, hub, told["attributedTo"], hub.delete(told, 1))
+    assert crawling.titles() == []

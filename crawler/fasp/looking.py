@@ -16,7 +16,6 @@ from commons.groups import Group
 from crawler.changes import withdraw_each
 from crawler.fasp.rows import FETCHES_MOST, AnnouncedObject, FaspServer, accepted_peer
 from crawler.intake import prepare, unwrap
-from crawler.kept import forget_objects
 from crawler.origins import fetch_object
 from crawler.peers import GONE_AFTER, LOOK_AGAIN, Peer
 from crawler.settling import Arrival, settle
@@ -153,7 +152,8 @@ def _hub_of(session: Session, uri: str) -> int | None:
 
 
 def _withdraw(session: Session, uris: Iterable[str], reason: WithdrawnReason) -> None:
-    gone = list(uris)
+    """Withdraw what still has no hub here; what is a hub's by now is that hub's to take back."""
+    named = Listing.uri.in_(list(uris))
+    gone = session.scalars(select(Listing.uri).where(named, Listing.group_id.is_(None))).all()
     if gone:
         withdraw_each(session, gone, reason)
-        forget_objects(session, gone)
