@@ -52,6 +52,8 @@ class Allowances:
 
     joins_by_client: Allowance = field(default_factory=lambda: Allowance(10, _MINUTE_SECONDS))
     joins: Allowance = field(default_factory=lambda: Allowance(60, _MINUTE_SECONDS))
+    homes_by_client: Allowance = field(default_factory=lambda: Allowance(30, _MINUTE_SECONDS))
+    homes: Allowance = field(default_factory=lambda: Allowance(120, _MINUTE_SECONDS))
     checks_of_hub: Allowance = field(default_factory=lambda: Allowance(1, _MINUTE_SECONDS))
     checks: Allowance = field(default_factory=lambda: Allowance(30, _MINUTE_SECONDS))
     # Of hubs that are registered, and told apart by their keys.

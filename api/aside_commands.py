@@ -22,7 +22,7 @@ from crawler.actor import actor_key_id
 from crawler.backfill import try_again
 from crawler.blocks import Blocked
 from crawler.kept import PutAside
-from crawler.peers import FOLLOWS, Peer, may_index
+from crawler.peers import FOLLOWS, Peer, by_group, may_index
 from crawler.plain_words import explain
 from marketplace.listings import by_uri
 
@@ -105,6 +105,8 @@ def _readable(engine: Engine, group: str | None) -> list[int]:
     Sources that are pulled are read whole each day, by the reader that they need.
     """
     with reading(engine) as session:
+        if group is not None:
+            by_group(session, group)  # which tells of one that there is not
         rows = session.execute(_chosen(group, None).order_by(PutAside.id)).all()
         allowed = {peer.id for _, peer in rows if peer.kind in FOLLOWS and may_index(session, peer)}
         outboxes = {hub.group_id: hub.outbox_uri for hub in session.scalars(select(Hub))}

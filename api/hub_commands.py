@@ -15,6 +15,8 @@ from commons.database import reading, transaction
 from commons.errors import ConflictError
 from commons.groups import Hub, HubKey
 from commons.money import CLEARING_SCALE, parse_amount, parse_rate
+from crawler import moving
+from crawler.peers import by_group
 from crawler.registration import admit as admit_hub
 
 DEFAULT_LIMIT: Final = "100"
@@ -41,7 +43,7 @@ def list_hubs(*, json: AsJson = False) -> None:
 
 @app.command("show")
 def show_hub(group: GroupId) -> None:
-    """Show a hub as JSON: its state, its keys, and how the crawler stands with it."""
+    """Show a hub as JSON: its state, its keys, how it is crawled, and a Move that waits for you."""
     with operator_engine() as engine, reading(engine) as session:
         keys = session.scalars(
             select(HubKey).where(HubKey.group_id == group).order_by(HubKey.key_id)
@@ -55,7 +57,9 @@ def show_hub(group: GroupId) -> None:
             }
             for key in keys
         ]
-        print_json({**view(session, group).model_dump(), "keys": shown})
+        told = view(session, group).model_dump()
+        move = moving.waiting(by_group(session, group))
+        print_json({**told, "keys": shown, "move_that_waits": move or None})
 
 
 @app.command("admit")

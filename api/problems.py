@@ -86,8 +86,9 @@ KINDS: Final[dict[type[LocalPayError], Kind]] = {
         "unauthenticated",
         401,
         "We do not know who calls",
-        "Hubs sign each call by RFC 9421 with their Ed25519 key, over @method, @target-uri and "
-        "content-digest, with created and a nonce. This signature is missing or does not hold.",
+        "Hubs sign each call by RFC 9421 with a key of their group actor, calls to clearing with "
+        "an Ed25519 key, over @method, @target-uri and, with a body, content-digest, with created "
+        "and, but for pushes to the inbox, a nonce. This signature is missing or does not hold.",
     ),
     ForbiddenError: Kind(
         "forbidden",
@@ -152,21 +153,22 @@ KINDS: Final[dict[type[LocalPayError], Kind]] = {
     ),
 }
 
+_SCHEMA: Final = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+    },
+}
 DESCRIBED: Final[dict[int | str, dict[str, Any]]] = {
     "default": {
         "description": "A problem document (RFC 9457); its `type` leads to what it means.",
         "content": {
             MEDIA_TYPE: {
-                "schema": {
-                    "type": "object",
-                    "required": ["type", "title", "status", "detail"],
-                    "properties": {
-                        "type": {"type": "string", "format": "uri"},
-                        "title": {"type": "string"},
-                        "status": {"type": "integer"},
-                        "detail": {"type": "string"},
-                    },
-                },
+                "schema": _SCHEMA,
                 "example": {
                     "field": "limit",
                     "rule": "must be between 1 and 100",
@@ -184,6 +186,16 @@ DESCRIBED: Final[dict[int | str, dict[str, Any]]] = {
 ALL_KINDS: Final = {kind.name: kind for kind in (*KINDS.values(), NOT_ALLOWED, UNFETCHABLE)}
 RETRY_UNREACHABLE_SECONDS: Final = 60
 
+_RULES: Final = {
+    "Value error, ": "",
+    "Field required": "must be there",
+    "Extra inputs are not permitted": "is not known here, so it must not be there",
+    "Input should ": "must ",
+    "String should ": "must ",
+    "List should ": "must ",
+}
+"""How pydantic begins a sentence, and how our rules do."""
+
 _BY_STATUS: Final = {
     400: KINDS[MalformedError],
     404: KINDS[NotFoundError],
@@ -191,6 +203,22 @@ _BY_STATUS: Final = {
     413: KINDS[TooLargeError],
     415: KINDS[UnsupportedMediaError],
 }
+
+
+def answers(*errors: type[LocalPayError]) -> dict[int | str, dict[str, Any]]:
+    """Return how the interface's description tells of a route's own problems, by status."""
+    return {kind.status: _told(kind) for kind in (KINDS[error] for error in errors)}
+
+
+def _told(kind: Kind) -> dict[str, Any]:
+    example = {
+        "type": f"https://localpay.example/problems/{kind.name}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": f"{kind.title}.",
+    }
+    content = {MEDIA_TYPE: {"schema": _SCHEMA, "example": example}}
+    return {"description": f"{kind.title}. {kind.meaning}", "content": content}
 
 
 def kind_of(error: LocalPayError) -> Kind:
@@ -246,9 +274,16 @@ def broken_rules(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     for error in errors[:MOST_ERRORS]:
         where = [str(part) for part in error["loc"]]
         field = ".".join(where[1:]) or ".".join(where)
-        rule = str(error["msg"]).removeprefix("Value error, ")
-        found.append({"field": field[:LONGEST_FIELD], "rule": rule})
+        found.append({"field": field[:LONGEST_FIELD], "rule": _rule(str(error["msg"]))})
     return found
+
+
+def _rule(said: str) -> str:
+    """Return what pydantic says in the words of our own rules, which go on from a field's name."""
+    for beginning, ours in _RULES.items():
+        if said.startswith(beginning):
+            return ours + said.removeprefix(beginning)
+    return said
 
 
 def install(app: FastAPI, base_url: str) -> None:

@@ -17,6 +17,7 @@ from commons.fetch import Door
 from commons.keys import OwnKeys
 from commons.settings import Settings
 from crawler.inbox import Inbox
+from crawler.interest.home import Homes
 from marketplace.index import Index
 from marketplace.payable import Purses
 
@@ -40,6 +41,7 @@ class Services:
     worker: Worker
     searchers: ThreadPoolExecutor
     allowances: Allowances = field(default_factory=Allowances)
+    homes: Homes = field(default_factory=Homes)
 
 
 async def services_of(request: Request) -> Services:  # async: else a thread is waited for

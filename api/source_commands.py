@@ -14,15 +14,16 @@ from sqlalchemy import func, select
 
 from api.hub_commands import AsJson, GroupId
 from api.terminal import operator_engine, print_json, print_table, progress_console
-from commons.database import reading, transaction
+from commons.database import now, reading, transaction
 from commons.errors import InvalidError, NotFoundError, TooLargeError
 from crawler import peers
 from crawler.peers import Peer, PeerKind
 from crawler.sources import files
 from crawler.sources.adding import Wanted
 from crawler.sources.adding import add as add_source
+from crawler.sources.ces import EVERYBODY
 from crawler.sources.reading import SOURCES, is_by_hand
-from marketplace.listings import Listing, Outcome
+from marketplace.listings import Listing, Outcome, visible
 from marketplace.listings import shown as is_shown
 
 app: Final = typer.Typer(
@@ -74,7 +75,8 @@ def add(  # noqa: PLR0913 (each is one thing that the operator says)
     currency: Annotated[
         str | None,
         typer.Option(
-            metavar="URI", help="Its currency: one that is known here, or the hour's Wikidata item."
+            metavar="URI",
+            help="Its currency: one known here, or a Wikidata item as wd:Q25235 (the hour).",
         ),
     ] = None,
     by_hand: Annotated[
@@ -140,19 +142,25 @@ def read(
         )
     counts = {str(outcome): report.outcomes[outcome] for outcome in Outcome}
     counts |= {"invalid": len(report.refused), "withdrawn": report.withdrawn}
+    counts |= {"expired": len(report.expired), "not public": len(report.not_public)}
     for name, count in counts.items():
         sys.stdout.write(f"{name}: {count}\n")
     for uri, reason in report.refused:
         sys.stdout.write(" ".join(f"{reason} ({uri})".split()) + "\n")
+    for uri in report.expired:
+        sys.stdout.write(f"expires: is over already, so it is not shown ({uri})\n")
+    for line in report.not_public:
+        sys.stdout.write(f"line {line}: scope: is not {EVERYBODY}, which is for everybody\n")
 
 
 @app.command("list")
 def list_sources(*, json: AsJson = False) -> None:
     """List the sources, also those that are only discovered, and how reading them goes."""
     of_kinds = select(Peer).where(Peer.kind.in_(SOURCES)).order_by(Peer.id)
-    counted = select(Listing.group_id, func.count()).where(is_shown()).group_by(Listing.group_id)
+    counted = select(Listing.group_id, func.count()).group_by(Listing.group_id)
     with operator_engine() as engine, reading(engine) as session:
-        listings = {row[0]: row[1] for row in session.execute(counted)}
+        in_search = counted.where(visible(now(session)))
+        listings = {row[0]: row[1] for row in session.execute(in_search)}
         found = [
             {
                 "group": peer.group_id,

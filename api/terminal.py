@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -82,8 +83,27 @@ def print_json(document: object) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a result for people."""
-    table = Table(*headings, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console(markup=False).print(table)
+    """Print a result for people, of which nothing is cut; times to the second, in UTC.
+
+    A terminal wraps what is too long for it; where there is none, each row is one line, with tabs.
+    """
+    lines = [[_cell(cell) for cell in row] for row in rows]
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        sys.stdout.writelines("\t".join(line) + "\n" for line in (headings, *lines))
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for line in lines:
+        table.add_row(*line)
+    console.print(table)
+
+
+def _cell(value: object) -> str:
+    """Return a value as text on one line, without what would steer a terminal."""
+    if isinstance(value, datetime):
+        moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return f"{moment:%Y-%m-%d %H:%M:%SZ}"
+    text = "" if value is None else str(value)
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())

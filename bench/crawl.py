@@ -74,7 +74,7 @@ def inbox(database: str | None) -> Iterator[Figure]:
     """Measure signed Creates from the first push until the last listing is held and shown."""
     accepted, processed, peers = [], [], []
     with (
-        hubs_apart(PUSHING_HUBS, PUSHES_A_RUN // PUSHING_HUBS) as hubs,
+        hubs_apart(PUSHING_HUBS, RUNS * PUSHES_A_RUN // PUSHING_HUBS) as hubs,
         empty_route() as empty,
         _fresh(database) as crawler,
     ):

@@ -104,7 +104,7 @@ class Crawler:
                     )
                 )
                 peer = peers.discover(session, hub.actor, found_by="the bench", group_id=group_id)
-                peers.consent(session, peer, {})
+                peers.consent(session, peer, {}, peers.Covers.MEMBERS)
                 peers.move(session, peer.id, PeerState.CONSENTED, PeerState.FOLLOWING)
                 peers.move(session, peer.id, PeerState.FOLLOWING, PeerState.LIVE)
             session.execute(update(Peer).values(due_at=None))

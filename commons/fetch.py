@@ -70,11 +70,12 @@ class Text:
 
 @dataclass
 class _Errand:
-    """What a door is used for; `fetches_left` None is no limit."""
+    """What a door is used for; `fetches_left` None is no limit; no older rules are gone by."""
 
     known_uri: str = ""
     crawling: bool = False
     fetches_left: int | None = None
+    rules_since: float = float("-inf")
 
 
 class Door:
@@ -124,14 +125,22 @@ class Door:
             ),
         )
 
-    def errand(self, known_uri: str, *, crawling: bool = False, fetches: int | None = None) -> Self:
+    def errand(
+        self,
+        known_uri: str,
+        *,
+        crawling: bool = False,
+        fetches: int | None = None,
+        anew: bool = False,
+    ) -> Self:
         """Return this door for one errand, sharing all that it remembers of hosts.
 
         The host of `known_uri` never counts as new. `crawling` reads only what robots.txt lets a
-        crawler read, and as fast as it says; after `fetches` requests the errand fails.
+        crawler read, and as fast as it says; `anew` goes by no robots.txt of before this errand;
+        after `fetches` requests the errand fails.
         """
-        view = copy(self)
-        view._errand = _Errand(f"{known_uri.lower()}/", crawling, fetches)  # noqa: SLF001 (its own)
+        view, since = copy(self), self._clock() if anew else float("-inf")
+        view._errand = _Errand(f"{known_uri.lower()}/", crawling, fetches, since)  # noqa: SLF001 (its own)
         return view
 
     async def get_json(self, url: str, *, accept: str = ACTIVITY) -> Document:
@@ -163,8 +172,7 @@ class Door:
             target = read_target(url, allow_loopback=self._allow_loopback)
             response = await self._exchange(Request("POST", target, headers, body))
         if response.status >= FIRST_REDIRECT:
-            msg = f"{url} redirects a delivery"
-            raise FetchError(msg, status=response.status)
+            raise FetchError(f"{url} redirects a delivery", status=response.status)
         return response
 
     async def call(self, method: str, url: str, body: bytes, signing: Signing) -> Response:
@@ -209,8 +217,7 @@ class Door:
             if response.status not in _REDIRECTS:
                 return target, response
             target = self._redirected(target, response)
-        msg = f"{url} redirects more than {REDIRECTS_MAX} times"
-        raise FetchError(msg)
+        raise FetchError(f"{url} redirects more than {REDIRECTS_MAX} times")
 
     async def _ask(self, target: Target, accept: str) -> Response:
         """Ask for what is at a URL, or whether it has changed since it was asked for last."""
@@ -243,9 +250,10 @@ class Door:
         """
         await self._check_blocked(target)
         host = self._host("GET", target)
-        if host.rules is None or self._clock() >= host.rules_until:
+        oldest = max(self._errand.rules_since, self._clock() - ROBOTS_SECONDS)
+        if host.rules is None or host.rules_at < oldest:
             host.rules = await self._robots(f"{target.scheme}://{target.authority}{_ROBOTS_PATH}")
-            host.rules_until = self._clock() + ROBOTS_SECONDS
+            host.rules_at = self._clock()
         if not host.rules.allow(target.path):
             msg = f"the robots.txt of {target.authority} does not let {NAME} read {target.url}"
             raise FetchError(msg, final=True)
@@ -265,8 +273,7 @@ class Door:
     def _redirected(self, target: Target, response: Response) -> Target:
         location = response.header("location")
         if location is None:
-            msg = f"{target.url} redirects to nowhere"
-            raise FetchError(msg, status=response.status)
+            raise FetchError(f"{target.url} redirects to nowhere", status=response.status)
         try:
             joined = urljoin(target.url, location)
         except ValueError as error:
@@ -274,23 +281,22 @@ class Door:
             raise FetchError(msg, status=response.status) from error
         following = read_target(joined, allow_loopback=self._allow_loopback)
         if following.scheme != target.scheme:
-            msg = f"{target.url} redirects to another scheme"
-            raise AddressRefusedError(msg)
+            raise AddressRefusedError(f"{target.url} redirects to another scheme")
         return following
 
     async def _exchange(self, asked: Request) -> Response:
-        """Send a request, and once more signed by the older scheme where the host refuses it."""
-        target, place = asked.target, (asked.method, asked.target.authority)
-        schemes = self._knocks.schemes(*place, self._clock())
+        """Send a request, and once more signed by the other scheme where the host refuses it."""
+        target, method = asked.target, asked.method
+        schemes = self._knocks.schemes(method, target.authority, target.url, self._clock())
         if self._signing is None or target.path == _ROBOTS_PATH:
             schemes = schemes[:1]  # unsigned, or what is anybody's to read
         response = await self._request(asked, schemes[0])
         if response.status in REFUSALS and len(schemes) > 1:
             response = await self._request(asked, schemes[1])
             if response.status in REFUSALS:
-                self._knocks.note(*place, None, self._clock())
+                self._knocks.refused(method, target.url, self._clock())
             elif response.status < _FIRST_ERROR:
-                self._knocks.note(*place, schemes[1], self._clock())
+                self._knocks.took(method, target.authority, schemes[1], self._clock())
         if response.status >= _FIRST_ERROR:
             msg = f"{target.url} answered {response.status}"
             raise FetchError(msg, final=response.status in _FINAL_STATUSES, status=response.status)

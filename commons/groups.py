@@ -4,11 +4,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import CheckConstraint, ForeignKey, String, UniqueConstraint, select
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy import CheckConstraint, ForeignKey, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
 
 from commons.database import Base, enum_column
-from commons.errors import NotFoundError
 from commons.money import CurrencyKind
 
 GROUP_ID_PATTERN: Final = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$"
@@ -120,20 +119,3 @@ class Nonce(Base):
     key_id: Mapped[str] = mapped_column(String(2048), primary_key=True)
     nonce: Mapped[str] = mapped_column(String(128), primary_key=True)
     expires_at: Mapped[datetime] = mapped_column(index=True)
-
-
-def group_by_id(session: Session, group_id: str) -> Group:
-    """Return the group, or raise NotFoundError."""
-    group = session.get(Group, group_id)
-    if group is None:
-        msg = f"there is no group {group_id!r}"
-        raise NotFoundError(msg)
-    return group
-
-
-def currency_of(session: Session, group: Group) -> Currency:
-    """Return the currency in which the group keeps its own books; NotFoundError without one."""
-    if group.currency_id is None:
-        msg = f"the group {group.id!r} has named no currency"
-        raise NotFoundError(msg)
-    return session.scalars(select(Currency).where(Currency.id == group.currency_id)).one()

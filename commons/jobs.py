@@ -170,6 +170,8 @@ class Runner:
         self._job = job
         self._tasks: dict[asyncio.Task[None], Collection[int]] = {}
         self._hands = asyncio.Semaphore(AT_ONCE)
+        self._pile: list[Sequence[dict[int, datetime]]] = []
+        self._batching = asyncio.Lock()
         self._leased_at = time.monotonic()
 
     @property
@@ -192,7 +194,7 @@ class Runner:
         self._renew()
         claimed = self._claim(AT_ONCE - len(self._tasks))
         count = sum(map(len, claimed))
-        await _work_batch(self._engine, self._job, claimed)
+        await self._work_together(claimed)
         for rows in filter(None, claimed):
             self._tasks[asyncio.create_task(self._work_on(rows))] = rows
         return count
@@ -204,12 +206,22 @@ class Runner:
     async def _work_on(self, rows: dict[int, datetime]) -> None:
         """Work on the rows of a lane, and take each from `rows` when it is done."""
         async with self._hands:
-            if await _is_ready(self._job, rows):
-                await _work_batch(self._engine, self._job, [rows])
+            is_ready = await _is_ready(self._job, rows)
+        if is_ready:
+            await self._work_together([rows])
         for row_id, due_at in list(rows.items()):
             async with self._hands:
                 await _work(self._engine, self._job, row_id, due_at)
             del rows[row_id]
+
+    async def _work_together(self, lanes: Sequence[dict[int, datetime]]) -> None:
+        """Work on lanes in one batch with those that gathered while the last one was under way."""
+        self._pile.append(lanes)
+        async with self._batching:  # in the order of the pile: each turn takes the first at least
+            taken: list[dict[int, datetime]] = []
+            while self._pile and sum(map(len, taken)) < BATCH:
+                taken += self._pile.pop(0)
+            await _work_batch(self._engine, self._job, taken)
 
     def _renew(self) -> None:
         # A row that was done just now must not be leased again: it may be due at once.

@@ -1,7 +1,8 @@
 """Double knock: which of two schemes signs a request, and what a host was found to take.
 
 RFC 9421 goes first; a host that answers 401 or 403 is asked once more with draft-cavage. What it
-takes is remembered by method, since many servers check the signatures of deliveries alone.
+takes is remembered by method, since many servers check the signatures of deliveries alone, and goes
+first from then on.
 """
 
 import secrets
@@ -20,7 +21,7 @@ REFUSALS: Final = frozenset({401, 403})
 TRIED_AGAIN_SECONDS: Final = 30 * 24 * 3600
 """How long draft-cavage is used for a host without asking whether it takes RFC 9421 by now."""
 NEITHER_SECONDS: Final = 24 * 3600
-"""Shorter: a document that is nobody's to read looks the same as a host that takes neither."""
+"""How long an address that refused both schemes is asked by one alone."""
 KNOCKS_MAX: Final = 10_000
 
 
@@ -58,30 +59,42 @@ class Signing:
 class Knocks:
     """What hosts were found to take, capped in number and in age; times are of a monotonic clock.
 
-    None is a host that refuses both: it is not asked twice.
+    An address that refuses both is not asked twice. That says nothing of its host, since a
+    document that is nobody's to read looks the same.
     """
 
     def __init__(self) -> None:
-        self._found: OrderedDict[tuple[str, str], tuple[Scheme | None, float]] = OrderedDict()
+        # By method and place: of hosts that take the older scheme, of addresses that take neither.
+        self._until: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._until)
 
-    def schemes(self, method: str, authority: str, now: float) -> tuple[Scheme, ...]:
-        """Return the schemes to try with a host, in their order: one or two."""
-        scheme, until = self._found.get((method, authority), (None, 0.0))
-        if now >= until:
-            self._found.pop((method, authority), None)
-            return (Scheme.RFC9421, Scheme.CAVAGE)
-        return (scheme or Scheme.RFC9421,)
+    def schemes(self, method: str, authority: str, url: str, now: float) -> tuple[Scheme, ...]:
+        """Return the schemes to try at an address of a host, in their order: one or two."""
+        order = (Scheme.RFC9421, Scheme.CAVAGE)
+        if self._holds((method, authority), now):
+            order = (Scheme.CAVAGE, Scheme.RFC9421)
+        return order[:1] if self._holds((method, url), now) else order
 
-    def note(self, method: str, authority: str, taken: Scheme | None, now: float) -> None:
-        """Remember what a host took at the second knock, None where it refused both.
+    def took(self, method: str, authority: str, scheme: Scheme, now: float) -> None:
+        """Remember what a host took at the second knock."""
+        self._until.pop((method, authority), None)
+        if scheme is Scheme.CAVAGE:
+            self._keep((method, authority), now + TRIED_AGAIN_SECONDS)
 
-        What it takes at the first knock needs no remembering.
-        """
-        self._found.pop((method, authority), None)
-        seconds = TRIED_AGAIN_SECONDS if taken else NEITHER_SECONDS
-        self._found[method, authority] = taken, now + seconds
-        while len(self._found) > KNOCKS_MAX:
-            self._found.popitem(last=False)
+    def refused(self, method: str, url: str, now: float) -> None:
+        """Remember that an address refused both schemes."""
+        self._keep((method, url), now + NEITHER_SECONDS)
+
+    def _holds(self, place: tuple[str, str], now: float) -> bool:
+        if now < self._until.get(place, now):
+            return True
+        self._until.pop(place, None)
+        return False
+
+    def _keep(self, place: tuple[str, str], until: float) -> None:
+        self._until.pop(place, None)
+        self._until[place] = until
+        while len(self._until) > KNOCKS_MAX:
+            self._until.popitem(last=False)

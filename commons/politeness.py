@@ -39,7 +39,7 @@ class Host:
     open_until: float = 0.0
     failing_since: float | None = None
     rules: Rules | None = None
-    rules_until: float = 0.0
+    rules_at: float = 0.0
     crawl_at: float = 0.0
     failures: deque[float] = field(default_factory=lambda: deque(maxlen=FAILURES_TO_OPEN))
     in_flight: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -1,26 +1,29 @@
 """What each kind of activity does, once the inbox has checked and stored it."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
+from http import HTTPStatus
 from typing import Final
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from commons.database import reading, transaction
-from commons.errors import FetchError, InvalidError, MalformedError, TooLargeError
+from commons.errors import FetchError, InvalidError, LocalPayError, MalformedError, TooLargeError
 from commons.fetch import Door
 from commons.json_reading import read_json
 from commons.settings import Settings
 from crawler import authors, moving
 from crawler.actor import actor_uri
-from crawler.changes import withdraw_each
 from crawler.following import note_actor
 from crawler.intake import REMOVALS, prepare, removed, unwrap
 from crawler.interest.answering import answered
-from crawler.kept import InboxMessage, forget_message, forget_objects, put_aside, undone
+from crawler.interest.arriving import offered
+from crawler.kept import InboxMessage, forget_earlier, forget_message, put_aside, undone
 from crawler.origins import ACTOR_TYPES, fetch_actor, fetch_object, is_gone
+from crawler.own_words import authors_held, tells_of_anothers
 from crawler.peers import (
     INDEXED,
     Peer,
@@ -35,47 +38,24 @@ from crawler.peers import (
     unblocked,
 )
 from crawler.proving import stands_in
+from crawler.pushes import Push
 from crawler.relays import answer_follow
-from crawler.settling import HELD, home_of, remove, settle
+from crawler.settling import HELD, remove, settle
 from crawler.terms import (
-    PUBLIC,
-    Activity,
     Document,
     activity,
-    first_id,
     id_of,
-    objects,
+    innermost_id,
+    nested,
     same_origin,
     types,
 )
-from marketplace.listings import WithdrawnReason
+from marketplace.listings import by_uri
 
 FETCHES_MOST: Final = 20
 """How many requests one pushed activity may make us send, redirects included."""
-_NESTED_MOST: Final = 3
-
-
-@dataclass(frozen=True)
-class _Push:
-    """A stored activity being handled, and the hub that pushed it."""
-
-    engine: Engine
-    door: Door
-    our_actor: str
-    message_id: int
-    peer_id: int
-    peer_uri: str
-    follow_uri: str | None
-    is_relays: bool
-    is_vouched: bool
-    object_uri: str
-    activity: Activity
-    document: Document
-
-    @property
-    def is_by_hub(self) -> bool:
-        """Whether the group's actor itself speaks, not one of its members."""
-        return self.activity.actor == self.peer_uri
+_KEPT: Final = frozenset({"Create", "Update", "Add", "Announce", "Accept"})
+"""Kinds of which some are kept as they came: those of listings held, and what may be undone."""
 
 
 async def handle(
@@ -83,8 +63,8 @@ async def handle(
 ) -> datetime | None:
     """Handle one stored activity; FetchError where another server is needed and does not answer.
 
-    What cannot be read is put aside with its reason; an activity of a kind that means nothing
-    here stays stored and does nothing.
+    What cannot be read is put aside with its reason. An activity of a kind that means nothing
+    here does nothing; of it, as of all but what brings listings, only that it came is kept.
     """
     with reading(engine) as session:
         row = session.scalars(select(InboxMessage).where(InboxMessage.id == message_id)).one()
@@ -97,7 +77,7 @@ async def handle(
         return None
     try:
         document = read_json(body.encode())
-        push = _Push(
+        push = Push(
             engine,
             door.errand(peer_uri, fetches=FETCHES_MOST),
             actor_uri(settings),
@@ -115,6 +95,9 @@ async def handle(
         handler = handlers.get(push.activity.type)
         if handler is not None:
             await handler(push)
+        if handler is None or push.activity.type not in _KEPT:
+            with transaction(engine) as session:
+                forget_message(session, message_id)
     except (InvalidError, MalformedError, TooLargeError) as error:
         with transaction(engine) as session:
             give_up(session, message_id, error.detail)
@@ -124,10 +107,11 @@ async def handle(
 def give_up(session: Session, message_id: int, reason: str) -> None:
     """Put a message aside that could not be handled, so that it stops nobody else.
 
-    Of a hub whose listings are not taken nothing is kept.
+    Of a hub whose listings are not taken nothing is kept, nor of what is for one author alone.
     """
     row = session.get_one(InboxMessage, message_id)
-    if may_index(session, session.get_one(Peer, row.peer_id, with_for_update={"read": True})):
+    peer = session.get_one(Peer, row.peer_id, with_for_update={"read": True})
+    if row.activity_type != "Offer" and may_index(session, peer):
         put_aside(
             session,
             row.peer_id,
@@ -140,7 +124,7 @@ def give_up(session: Session, message_id: int, reason: str) -> None:
     forget_message(session, message_id)
 
 
-async def _create(push: _Push) -> None:
+async def _create(push: Push) -> None:
     """Create and Update alike, since an Update may come first; of an actor, ask it anew."""
     embedded = push.activity.object
     if push.activity.object_id == push.activity.actor or types(embedded) & ACTOR_TYPES:
@@ -149,22 +133,25 @@ async def _create(push: _Push) -> None:
     speaker = push.activity.actor
     proven = await stands_in(push.engine, push.door, push.document, speaker)
     document = await unwrap(push.door, proven or push.document, id_of(proven) or speaker)
+    if not push.is_vouched and tells_of_anothers(push.engine, speaker, document):
+        await _look_again(push, push.object_uri, None)
+        return
     await _settle(push, document, None)
 
 
-async def _settle(push: _Push, document: Document, group_uri: str | None) -> None:
+async def _settle(push: Push, document: Document, group_uri: str | None) -> None:
     arrivals = [
         replace(arrival, is_vouched=push.is_vouched)
         for arrival in await prepare(push.engine, push.door, document, group_uri, set())
     ]
     with transaction(push.engine) as session:
-        is_undone = _is_undone(session, push)
+        is_undone = undone(session, [(push.peer_id, push.activity.id)])
         outcomes = [] if is_undone else settle(session, push.peer_id, arrivals)
-        if arrivals and not HELD & set(outcomes):
+        if not HELD & set(outcomes):
             forget_message(session, push.message_id)  # put aside, or not to be kept
 
 
-async def _actor_changed(push: _Push, uri: str) -> None:
+async def _actor_changed(push: Push, uri: str) -> None:
     if not same_origin(uri, push.activity.actor):
         raise InvalidError("object", "must be of the actor's origin")
     actor = await fetch_actor(push.door, uri)
@@ -179,19 +166,19 @@ async def _actor_changed(push: _Push, uri: str) -> None:
         forget_message(session, push.message_id)
 
 
-async def _announce(push: _Push) -> None:
+async def _announce(push: Push) -> None:
     """Take what a group announces from its own origin, from the announcement only if proven."""
     await _passed_on(push, push.activity.actor)
 
 
-async def _relayed(push: _Push) -> None:
+async def _relayed(push: Push) -> None:
     """Take what a relay passes on as one takes what is announced, but for no group."""
     await _passed_on(push, None)
 
 
-async def _passed_on(push: _Push, group_uri: str | None) -> None:
-    nested = (kind for embedded in _nested(push.document) for kind in types(embedded))
-    if {push.activity.type, *nested} & REMOVALS:
+async def _passed_on(push: Push, group_uri: str | None) -> None:
+    carried = (kind for embedded in nested(push.document) for kind in types(embedded))
+    if {push.activity.type, *carried} & REMOVALS:
         await _look_again(push, push.object_uri, group_uri)
         return
     passed_on = push.document if push.is_relays else push.activity.object
@@ -200,14 +187,14 @@ async def _passed_on(push: _Push, group_uri: str | None) -> None:
     await _settle(push, document, group_uri)
 
 
-async def _follow(push: _Push) -> None:
+async def _follow(push: Push) -> None:
     """Accept the Follow that a relay sends back to whoever follows it."""
     if push.is_by_hub and push.activity.object_id == push.our_actor:
         with transaction(push.engine) as session:
             answer_follow(session, push.our_actor, push.peer_id, push.activity.id)
 
 
-async def _undo(push: _Push) -> None:
+async def _undo(push: Push) -> None:
     undone = push.activity.object
     kind = min(types(undone), default="")
     with reading(push.engine) as session:
@@ -218,7 +205,7 @@ async def _undo(push: _Push) -> None:
             )
         )
         kind = row.activity_type if row is not None else kind
-        uri = row.object_uri if row is not None else _innermost_id(undone)
+        uri = row.object_uri if row is not None else innermost_id(undone)
         others = session.scalars(
             select(InboxMessage.activity_id).where(
                 InboxMessage.activity_type == "Announce",
@@ -237,25 +224,32 @@ async def _undo(push: _Push) -> None:
         await _announcement_undone(push, uri)
 
 
-async def _announcement_undone(push: _Push, uri: str) -> None:
-    """Ask the origin about a listing that is announced no more; a stranger's is withdrawn."""
-    with transaction(push.engine) as session:
-        sender = session.scalars(select(Peer).where(Peer.id == push.peer_id)).one()
-        if home_of(session, uri, None, sender) is None:
-            withdraw_each(session, [uri], WithdrawnReason.CONSENT)
-            forget_objects(session, [uri])
-            forget_message(session, push.message_id)
-            return
-    await _look_again(push, uri, None)
+async def _announcement_undone(push: Push, uri: str) -> None:
+    """Ask the origin about a listing held that is announced no more; nobody else decides it."""
+    with reading(push.engine) as session:
+        held = by_uri(session, uri)
+        is_shown = held is not None and held.withdrawn_at is None
+    if is_shown:
+        await _look_again(push, uri, None)
 
 
-async def _look_again(push: _Push, uri: str, group_uri: str | None) -> None:
-    """Fetch a listing at its origin and do what that says now."""
+async def _look_again(push: Push, uri: str, group_uri: str | None) -> None:
+    """Fetch a listing at its origin and do what that says now.
+
+    That it is not to be had there counts only where somebody said so who may: another may have
+    published it without an address that answers.
+    """
     try:
         document = await fetch_object(push.door, uri)
     except FetchError as error:
         if not is_gone(error):
             raise
+        held = authors_held(push.engine, [uri]).get(uri, push.activity.actor)
+        is_told = error.status == HTTPStatus.GONE or push.is_vouched
+        if not is_told and held != push.activity.actor:
+            raise InvalidError(
+                "object", "must be the signer's own, or say so at its origin"
+            ) from error
         document = {"type": "Tombstone", "id": uri}
     if "Tombstone" in types(document):
         with transaction(push.engine) as session:
@@ -265,52 +259,73 @@ async def _look_again(push: _Push, uri: str, group_uri: str | None) -> None:
     await _settle(push, document, group_uri)
 
 
-async def _delete(push: _Push) -> None:
+async def _delete(push: Push) -> None:
     uri = push.activity.object_id
     if not same_origin(uri, push.activity.actor):
         raise InvalidError("object", "must be of the actor's origin")
+    if uri == push.peer_uri and not push.is_by_hub:
+        raise InvalidError("object", "must not be the hub's actor, which alone may say so")
     with transaction(push.engine) as session:
-        if uri == push.peer_uri:
+        if push.is_by_hub and uri == push.peer_uri:
             failed(session, push.peer_id, gone=True)
         elif uri == push.activity.actor:
             authors.left(session, uri)
-        else:
+        elif push.is_vouched:
             remove(session, removed(push.document))
-        forget_message(session, push.message_id)
+    if not push.is_vouched and uri != push.activity.actor:
+        await _delete_own(push)
 
 
-async def _accept(push: _Push) -> None:
-    if _answers_our_follow(push, push.document):
+async def _delete_own(push: Push) -> None:
+    """Do what a member's own key says of its own listings; of others ask the origin."""
+    removals = removed(push.document)
+    held = authors_held(push.engine, {uri for uri, _ in removals})
+    own = [one for one in removals if held.get(one[0]) == push.activity.actor]
+    with transaction(push.engine) as session:
+        remove(session, own)
+    for uri, _ in removals:
+        if held.get(uri) != push.activity.actor:
+            await _look_again(push, uri, None)
+
+
+async def _accept(push: Push) -> None:
+    if push.answers_our_follow(push.document):
         with transaction(push.engine) as session:
             accepted(session, push.peer_id)
     else:
         _offer_answered(push)
 
 
-async def _reject(push: _Push) -> None:
-    if _answers_our_follow(push, push.document):
+async def _offer(push: Push) -> None:
+    """Take a member's offer to an author whose listing we show; nothing of others is kept."""
+    with suppress(LocalPayError), transaction(push.engine) as session:
+        offered(session, push.our_actor, push.peer_id, push.document)
+
+
+async def _reject(push: Push) -> None:
+    if push.answers_our_follow(push.document):
         with transaction(push.engine) as session:
             rejected(session, push.peer_id)
     else:
         _offer_answered(push)
 
 
-def _offer_answered(push: _Push) -> None:
-    """Pass on what an author answers to an interest; that is not kept as it came."""
+def _offer_answered(push: Push) -> None:
+    """Pass on what an author answers to an interest; nothing is kept as it came."""
     with transaction(push.engine) as session:
-        if answered(session, push.our_actor, push.peer_id, push.activity, push.document):
-            forget_message(session, push.message_id)
+        answered(session, push.our_actor, push.peer_id, push.activity, push.document)
+        forget_message(session, push.message_id)
 
 
-async def _accept_undone(push: _Push, accepted_by: str | None) -> None:
+async def _accept_undone(push: Push, accepted_by: str | None) -> None:
     """Take an Accept of our Follow that is undone for a Reject."""
     accept = read_json(accepted_by.encode()) if accepted_by else push.activity.object
-    if _answers_our_follow(push, accept):
+    if push.answers_our_follow(accept):
         with transaction(push.engine) as session:
             rejected(session, push.peer_id)
 
 
-async def _move(push: _Push) -> None:
+async def _move(push: Push) -> None:
     """Follow a group that moves; of a member, ask anew, since its listings stay where they are."""
     target_uri = next(iter(push.activity.target_ids), "")
     if push.activity.object_id != push.activity.actor:
@@ -319,16 +334,16 @@ async def _move(push: _Push) -> None:
         await _actor_changed(push, push.activity.actor)
         return
     await moving.move_to(push.engine, push.door, push.peer_id, target_uri, is_signed=True)
-    with transaction(push.engine) as session:
-        forget_message(session, push.message_id)
 
 
-async def _block(push: _Push) -> None:
+async def _block(push: Push) -> None:
     if push.activity.object_id == push.our_actor:
         await _block_changed(push, blocked=True)
+    with transaction(push.engine) as session:
+        forget_earlier(session, push.message_id)  # undone by its id is the last one
 
 
-async def _block_changed(push: _Push, *, blocked: bool) -> None:
+async def _block_changed(push: Push, *, blocked: bool) -> None:
     with transaction(push.engine) as session:
         if not push.is_by_hub:
             authors.block(session, push.activity.actor, blocked=blocked)
@@ -339,39 +354,7 @@ async def _block_changed(push: _Push, *, blocked: bool) -> None:
             unblocked(session, push.peer_id)
 
 
-def _answers_our_follow(push: _Push, answer: Document) -> bool:
-    """Tell whether the hub answers our Follow, which it may embed or only name."""
-    if not push.is_by_hub:
-        return False
-    if push.follow_uri is not None and first_id(answer, "object") == push.follow_uri:
-        return True
-    follow = next(objects(answer, "object"), {})
-    return (
-        "Follow" in types(follow)
-        and id_of(follow.get("actor")) == push.our_actor
-        and id_of(follow.get("object")) in {push.peer_uri, *([PUBLIC] if push.is_relays else [])}
-    )
-
-
-def _is_undone(session: Session, push: _Push) -> bool:
-    return bool(undone(session, [(push.peer_id, push.activity.id)]))
-
-
-def _nested(document: Document) -> list[Document]:
-    """Return the objects embedded in each other inside an activity, outermost first."""
-    found: list[Document] = []
-    while (document := next(objects(document, "object"), {})) and len(found) < _NESTED_MOST:
-        found.append(document)
-    return found
-
-
-def _innermost_id(document: Document) -> str:
-    """Return the id of what an activity is about in the end, through those that carry others."""
-    deepest = [document, *_nested(document)][-1]
-    return id_of(deepest.get("object")) or id_of(deepest)
-
-
-_HANDLERS: Final[dict[str, Callable[[_Push], Awaitable[None]]]] = {
+_HANDLERS: Final[dict[str, Callable[[Push], Awaitable[None]]]] = {
     "Create": _create,
     "Update": _create,
     "Add": _create,
@@ -382,6 +365,7 @@ _HANDLERS: Final[dict[str, Callable[[_Push], Awaitable[None]]]] = {
     "Reject": _reject,
     "Block": _block,
     "Move": _move,
+    "Offer": _offer,
 }
 _RELAYS_HANDLERS: Final = {
     **dict.fromkeys(("Announce", "Create", "Update", "Delete"), _relayed),

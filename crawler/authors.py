@@ -14,7 +14,7 @@ from commons.errors import FetchError, InvalidError, LocalPayError
 from commons.fetch import Door
 from commons.jobs import Scheduled
 from crawler.changes import withdraw_each
-from crawler.kept import forget_author, forget_objects
+from crawler.kept import forget_author
 from crawler.origins import Actor, fetch_actor, is_gone
 from crawler.terms import PUBLIC
 from crawler.vocabulary import Found
@@ -70,11 +70,9 @@ async def ensure_each(
                 heard.append(await fetch_actor(door, uri))
             except LocalPayError as error:
                 failures[uri] = error
+    gone = [uri for uri, one in failures.items() if isinstance(one, FetchError) and is_gone(one)]
     with transaction(engine) as session:
-        hear_each(session, heard)
-        for uri, failure in sorted(failures.items()):
-            if isinstance(failure, FetchError) and is_gone(failure):
-                left(session, uri)
+        hear_each(session, heard, gone)
     asked |= {actor.id for actor in heard}
     return failures
 
@@ -89,7 +87,7 @@ async def ask_again(engine: Engine, door: Door, author_id: int) -> datetime | No
     with transaction(engine) as session:
         author = session.get_one(Author, author_id, with_for_update=True)
         uri = author.uri
-        if not _listings(session, uri):
+        if not _listings(session, [uri]):
             session.delete(author)
             return None
     try:
@@ -126,12 +124,14 @@ def hear(session: Session, actor: Actor) -> bool:
     return actor.id in hear_each(session, [actor])
 
 
-def hear_each(session: Session, actors: Sequence[Actor]) -> set[str]:
+def hear_each(session: Session, actors: Sequence[Actor], gone: Collection[str] = ()) -> set[str]:
     """Record what authors say now; return those that said no before and no longer do.
 
-    Their listings that they no longer allow are withdrawn.
+    Their listings that they no longer allow are withdrawn, and those of authors that are `gone`
+    for good.
     """
-    rows = _rows(session, [actor.id for actor in actors])
+    # All are locked before the first listing is withdrawn, which locks the counter.
+    rows = _rows(session, [*(actor.id for actor in actors), *gone])
     refused = {uri for uri, row in rows.items() if not _allows(row)}
     for actor in actors:
         row = rows[actor.id]
@@ -139,17 +139,20 @@ def hear_each(session: Session, actors: Sequence[Actor]) -> set[str]:
         row.indexable = actor.indexable
         row.searchable_by = None if actor.searchable_by is None else list(actor.searchable_by)
         row.noindex, row.suspended, row.gone = actor.noindex, actor.suspended, False
+    for uri in gone:
+        rows[uri].gone = True
     session.flush()
-    _withdraw_where_refused(session, rows)
+    _withdraw_where_refused(session, {uri: row for uri, row in rows.items() if not row.gone})
+    if gone:
+        withdraw_each(session, _listings(session, gone), WithdrawnReason.DELETED)
+    for uri in gone:
+        forget_author(session, uri)
     return {uri for uri in refused if _allows(rows[uri])}
 
 
 def left(session: Session, uri: str) -> None:
     """Record that an author is gone, and withdraw its listings for good."""
-    _rows(session, [uri])[uri].gone = True
-    session.flush()
-    withdraw_each(session, _listings(session, uri), WithdrawnReason.DELETED)
-    forget_author(session, uri)
+    hear_each(session, [], [uri])
 
 
 def lock(session: Session, uris: Iterable[str]) -> dict[str, Author]:
@@ -210,7 +213,6 @@ def _withdraw_where_refused(session: Session, rows: Mapping[str, Author]) -> Non
     ]
     if refused:
         withdraw_each(session, [uri for _, uri in refused], WithdrawnReason.CONSENT)
-        forget_objects(session, [uri for _, uri in refused])
     left_over = Counter(row.author_uri for row in held)
     left_over.subtract(author_uri for author_uri, _ in refused)
     for uri, row in rows.items():
@@ -256,11 +258,11 @@ def _signals(
 
 
 def _rows(session: Session, uris: Sequence[str]) -> dict[str, Author]:
-    """Lock the rows of authors, in one order, and make those that are missing."""
+    """Lock the rows of authors and make those that are missing, both in one order."""
     query = select(Author).where(Author.uri.in_(uris)).order_by(Author.uri)
     rows = {row.uri: row for row in session.scalars(query.with_for_update())}
     moment = now(session)
-    for uri in uris:
+    for uri in sorted(uris):
         if uri not in rows:
             rows[uri] = Author(uri=uri, name="", attempts=0, due_at=ask_at(moment))
             rows[uri].noindex = rows[uri].suspended = rows[uri].blocked = rows[uri].gone = False
@@ -269,9 +271,11 @@ def _rows(session: Session, uris: Sequence[str]) -> dict[str, Author]:
     return rows
 
 
-def _listings(session: Session, uri: str) -> list[str]:
+def _listings(session: Session, author_uris: Collection[str]) -> list[str]:
     return list(
         session.scalars(
-            select(Listing.uri).where(Listing.author_uri == uri, Listing.withdrawn_at.is_(None))
+            select(Listing.uri).where(
+                Listing.author_uri.in_(author_uris), Listing.withdrawn_at.is_(None)
+            )
         )
     )

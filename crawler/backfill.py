@@ -82,7 +82,7 @@ async def crawl(  # noqa: PLR0913 (what it works with, and where the hub publish
     FetchError where a page cannot be had now.
     """
     budget = budget or Budget()
-    errand = door.errand(outbox_uri, crawling=True)
+    errand = door.errand(outbox_uri, crawling=True, anew=True)
     under_way = _Crawl(engine, errand, peer_id, outbox_uri, beside)
     page_uri, offset = _cursor(under_way)
     items_left = budget.items
@@ -155,7 +155,7 @@ async def _page(under_way: _Crawl, page_uri: str) -> _Page | None:
             raise
         with transaction(under_way.engine) as session:
             session.add(CrawledPage(peer_id=under_way.peer_id, page_uri=page_uri))
-            put_aside(session, under_way.peer_id, page_uri, error.detail)
+            put_aside(session, under_way.peer_id, page_uri, error.detail, is_vouched=True)
         return None
     first = get(document, "first")
     parts = [document, *([first] if isinstance(first, dict) else [])]
@@ -191,7 +191,8 @@ async def _take(
     with transaction(under_way.engine) as session:
         _move_on(session, under_way.peer_id, page_uri, going_on)
         taken(session, under_way.peer_id, [page_uri])
-        _settle(session, under_way.peer_id, arrivals, removals)
+        told = [replace(arrival, is_vouched=True) for arrival in arrivals]  # in its own collection
+        _settle(session, under_way.peer_id, told, removals)
 
 
 async def try_again(engine: Engine, door: Door, aside_id: int) -> None:

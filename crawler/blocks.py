@@ -24,7 +24,7 @@ from crawler.authors import Author
 from crawler.changes import begin, withdraw_each
 from crawler.delivery import Delivery
 from crawler.domains import canonical, covering, is_address
-from crawler.kept import InboxMessage, PutAside, forget_objects
+from crawler.kept import InboxMessage, PutAside
 from crawler.peers import Peer, PeerState
 from marketplace.listings import Listing, WithdrawnReason
 
@@ -128,6 +128,7 @@ def add(engine: Engine, written: str, reason: str, *, by: str, force: bool = Fal
 def remove(session: Session, written: str) -> str:
     """Take a block back, so that a hub there may join anew; return the domain.
 
+    One that blocks us stays blocked until it takes that back itself.
     Raises NotFoundError where it is not blocked by a block of its own.
     """
     domain = canonical(written)
@@ -137,7 +138,8 @@ def remove(session: Session, written: str) -> str:
     session.delete(block)
     session.flush()
     for peer in _peers_of(session, domain):
-        if peer.state is PeerState.BLOCKED and not is_blocked(session, peer.actor_uri):
+        by_operator = peer.state is PeerState.BLOCKED and not peer.blocks_us
+        if by_operator and not is_blocked(session, peer.actor_uri):
             peers.move(session, peer.id, PeerState.BLOCKED, PeerState.DISCOVERED)
     return domain
 
@@ -198,19 +200,18 @@ def _sweep(engine: Engine, domain: str) -> int:
     for some in _parts(uris):
         with transaction(engine) as session:
             withdrawn += withdraw_each(session, some, WithdrawnReason.OPERATOR)
-            forget_objects(session, some)
     kept = InboxMessage.body.is_not(None)
     named = (InboxMessage.object_uri, InboxMessage.author_uri)
     for some in _parts(_of_domain(engine, domain, InboxMessage.id, *named, where=kept)):
         with transaction(engine) as session:
             ended = update(InboxMessage).where(InboxMessage.id.in_(some))
             session.execute(ended.values(body=None, due_at=None))
-    for key, *told in (
-        (PutAside.id, PutAside.uri, PutAside.author_uri),
-        (Author.id, Author.uri),
-        (HeldKey.key_id, HeldKey.key_id),
+    for kept_of, key, *told in (
+        (None, PutAside.id, PutAside.uri, PutAside.author_uri),
+        (~Author.blocked, Author.id, Author.uri),  # who blocks us does so when we end our block
+        (None, HeldKey.key_id, HeldKey.key_id),
     ):
-        for some in _parts(_of_domain(engine, domain, key, *told)):
+        for some in _parts(_of_domain(engine, domain, key, *told, where=kept_of)):
             with transaction(engine) as session:
                 session.execute(delete(key.class_).where(key.in_(some)))
     return withdrawn

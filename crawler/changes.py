@@ -11,9 +11,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from commons.database import draw
-from crawler import proofs
-from crawler.interest import rows as interests
-from marketplace.duplicates import forget_claims
+from crawler.kept import forget_objects
 from marketplace.listings import COUNTER, WithdrawnReason, withdraw_many
 
 _AT_ONCE: Final = 500
@@ -31,13 +29,11 @@ def withdraw_each(
     *,
     deleted_at: datetime | None = None,
 ) -> int:
-    """Withdraw listings; return how many there were to withdraw."""
+    """Withdraw listings and forget what anybody pushed of them; return how many there were."""
     begin(session)
     left = iter(dict.fromkeys(uris, deleted_at).items())
     withdrawn = 0
     while some := dict(islice(left, _AT_ONCE)):
         withdrawn += withdraw_many(session, some, reason)
-        proofs.forget(session, some)
-        interests.withdrawn(session, some)
-        forget_claims(session, some)
+        forget_objects(session, some)
     return withdrawn

@@ -313,19 +313,20 @@ class _Search:
 
     async def _ask_nodeinfo(self, base: str) -> None:
         """Learn a server's software and the actor that it names as its own (FEP-2677)."""
-        asked = "NodeInfo"
+        asked, url = "NodeInfo", f"{base}/.well-known/nodeinfo"
         try:
-            listed = await self._door.get_json(f"{base}/.well-known/nodeinfo", accept=DESCRIPTOR)
+            listed = await self._door.get_json(url, accept=DESCRIPTOR)
             named = {rel: href for rel, href, _ in _links(listed.body, base)}
             self._servers_link = named.get(APPLICATION, "")
             described = [named.get(_NODEINFO + version, "") for version in _NODEINFO_VERSIONS]
-            url = next((one for one in described if same_origin(one, base)), None)
-            if url is None:
+            found = next((one for one in described if same_origin(one, base)), None)
+            if found is None:
                 self._tell(base, asked, "links to no description of 2.0 or 2.1")
                 return
+            url = found
             told = (await self._door.get_json(url, accept=DESCRIPTOR)).body.get("software")
         except FetchError as error:
-            self._failed(base, asked, error)
+            self._failed(url, asked, error)
             return
         self.software = text(told, "name")[:_SOFTWARE_MOST_CHARS] if isinstance(told, dict) else ""
         self._tell(base, asked, f"runs {self.software or 'what it does not name'}")

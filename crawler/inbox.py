@@ -26,7 +26,7 @@ from commons.json_reading import read_json
 from commons.signatures import Message, Verified
 from crawler import signers
 from crawler.hub_keys import NONCE_USED, use_nonces
-from crawler.kept import InboxMessage, forget_handled
+from crawler.kept import InboxMessage, forget_arrivals, forget_handled
 from crawler.peers import Peer, PeerState, heard
 from crawler.signers import Signer
 from crawler.terms import Activity, Document, activity, first_id, objects, same_origin, types
@@ -37,6 +37,7 @@ BACKLOG_RETRY_SECONDS: Final = 60
 STORED_AT_ONCE: Final = 200
 HEARD_AGAIN: Final = timedelta(minutes=1)
 HANDLED_KEPT: Final = timedelta(days=7)
+ARRIVALS_KEPT: Final = timedelta(days=30)
 _NESTED_MOST: Final = 3
 
 
@@ -108,17 +109,28 @@ class Inbox:
         await stored
 
     async def _store(self) -> None:
-        while self._waiting:
-            waiting, self._waiting = self._waiting[:STORED_AT_ONCE], self._waiting[STORED_AT_ONCE:]
+        try:
+            while self._waiting:
+                waiting = self._waiting[:STORED_AT_ONCE]
+                self._waiting = self._waiting[STORED_AT_ONCE:]
+                await self._store_some(waiting)
+        finally:
+            self._storing = None
+
+    async def _store_some(self, waiting: Sequence[_Waiting]) -> None:
+        """Store messages and tell each of their pushes how it went, whatever happens."""
+        refusals: Sequence[Exception | None]
+        try:
             refusals = await asyncio.to_thread(_take, self._engine, waiting)
-            for one, refusal in zip(waiting, refusals, strict=True):
-                if one.stored.cancelled():
-                    continue
-                if refusal is None:
-                    one.stored.set_result(None)
-                else:
-                    one.stored.set_exception(refusal)
-        self._storing = None
+        except Exception as error:  # noqa: BLE001 (whoever pushed is told, and the next are taken)
+            refusals = [error] * len(waiting)
+        for one, refusal in zip(waiting, refusals, strict=True):
+            if one.stored.cancelled():
+                continue
+            if refusal is None:
+                one.stored.set_result(None)
+            else:
+                one.stored.set_exception(refusal)
 
 
 async def receive(engine: Engine, door: Door, message: Message) -> None:
@@ -192,6 +204,7 @@ def _store_each(session: Session, pushes: Sequence[_Pushed]) -> list[LocalPayErr
             session.add(_message(push, moment))
     session.flush()
     forget_handled(session, moment - HANDLED_KEPT)
+    forget_arrivals(session, moment - ARRIVALS_KEPT)
     heard_of = {pushes[place].signer.peer_id for place in wanted if refusals[place] is None}
     _note_heard(session, heard_of, moment)
     return refusals

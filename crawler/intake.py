@@ -118,7 +118,8 @@ async def _with_proofs(
 def read_arrivals(document: Document, group_uri: str | None) -> list[Arrival]:
     """Read and check the offers and wants in a document, up to the first that cannot be read.
 
-    Those that it says are finished are told as over.
+    Those that it says are finished are told as over. That a hub vouches for them is for whoever
+    had the document from the hub to say.
     """
     kept = _written(document)
     inner = next(objects(document, "object"), document)
@@ -128,15 +129,20 @@ def read_arrivals(document: Document, group_uri: str | None) -> list[Arrival]:
         if kept is None or "finished" in kept:
             over_since = moment(inner, "updated")
             over = [over for over in finished(document) if same_origin(over, id_of(inner))]
-            arrivals += [Arrival(over, is_over=True, over_since=over_since) for over in over]
+            arrivals += [
+                Arrival(over, is_over=True, over_since=over_since, is_vouched=False)
+                for over in over
+            ]
         for found in read(document, group_uri=group_uri):
             uri, author_uri = found.draft.uri, found.draft.author_uri
             if not same_origin(author_uri, uri):
                 raise InvalidError("attributedTo", "must be of the origin of the id")
             taken_in = replace(found, draft=check(found.draft))
-            arrivals.append(Arrival(uri, taken_in, author_uri=author_uri, document=kept))
+            arrivals.append(
+                Arrival(uri, taken_in, author_uri=author_uri, document=kept, is_vouched=False)
+            )
     except UNREADABLE as error:
-        arrivals.append(Arrival(uri, None, error.detail, author_uri, kept))
+        arrivals.append(Arrival(uri, None, error.detail, author_uri, kept, is_vouched=False))
     return arrivals
 
 
@@ -176,7 +182,13 @@ def failed_arrival(item: Any, page_uri: str, error: LocalPayError) -> Arrival:  
     is_late = isinstance(error, FetchError) and may_come(error)
     kept = _written(item) if is_late else None
     return Arrival(
-        uri or id_of(item) or page_uri, None, error.detail, author_uri, kept, is_late=is_late
+        uri or id_of(item) or page_uri,
+        None,
+        error.detail,
+        author_uri,
+        kept,
+        is_late=is_late,
+        is_vouched=False,
     )
 
 

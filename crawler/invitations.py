@@ -122,17 +122,27 @@ def evidence_of(invitation: Invitation) -> dict[str, Any]:
 
 
 def revoke_invitation(session: Session, invitation_id: int) -> None:
-    """End an invitation; NotFoundError where there is none, ConflictError where it was used."""
+    """End an invitation.
+
+    Raises NotFoundError where there is none, ConflictError where it was used or revoked before.
+    """
     revoked = session.execute(
         update(Invitation)
-        .where(Invitation.id == invitation_id, Invitation.used_at.is_(None))
+        .where(
+            Invitation.id == invitation_id,
+            Invitation.used_at.is_(None),
+            Invitation.revoked_at.is_(None),
+        )
         .values(revoked_at=now(session))
         .returning(Invitation.id)
     )
     if revoked.scalar() is not None:
         return
-    if session.get(Invitation, invitation_id) is None:
+    row = session.get(Invitation, invitation_id)
+    if row is None:
         raise NotFoundError(f"there is no invitation {invitation_id}")
+    if row.revoked_at is not None:
+        raise ConflictError(f"the invitation {invitation_id} was revoked before")
     raise ConflictError(
         f"the invitation {invitation_id} was used; suspend or leave the hub instead"
     )

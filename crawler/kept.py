@@ -5,7 +5,7 @@ word, and is judged when its turn comes.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -16,7 +16,9 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    and_,
     delete,
+    func,
     select,
     text,
     update,
@@ -30,6 +32,10 @@ from crawler.interest import rows as interests
 from marketplace.duplicates import forget_claims
 
 FORGOTTEN_AT_ONCE: Final = 100
+ASIDE_MOST: Final = 1_000
+"""How many things of one peer are put aside at most."""
+LASTING: Final = "Block"
+"""The kind of activity that stands for as long as it is not undone, be that by its id alone."""
 
 
 class InboxMessage(Scheduled, Base):
@@ -102,7 +108,7 @@ class Aside:
     author_uri: str = ""
     document: str | None = None
     again_at: datetime | None = None
-    is_vouched: bool = True
+    is_vouched: bool = field(kw_only=True)
 
 
 def put_aside(  # noqa: PLR0913 (what, whose, why, as it came, and when again)
@@ -114,10 +120,10 @@ def put_aside(  # noqa: PLR0913 (what, whose, why, as it came, and when again)
     author_uri: str = "",
     document: str | None = None,
     again_at: datetime | None = None,
-    is_vouched: bool = True,
+    is_vouched: bool,
 ) -> None:
     """Keep what was not taken and why; of one thing only the latest is kept."""
-    aside = Aside(uri, reason, author_uri, document, again_at, is_vouched)
+    aside = Aside(uri, reason, author_uri, document, again_at, is_vouched=is_vouched)
     put_aside_each(session, peer_id, [aside])
 
 
@@ -137,14 +143,39 @@ def put_aside_each(session: Session, peer_id: int, asides: Sequence[Aside]) -> N
         row.due_at, row.attempts, row.last_error = aside.again_at, 0, None
         session.add(row)
     session.flush()
+    _make_room(session, peer_id)
+
+
+def _make_room(session: Session, peer_id: int) -> None:
+    """Drop what a peer has put aside too much: first what waits for nothing, the oldest first."""
+    mine = PutAside.peer_id == peer_id
+    held = session.scalar(select(func.count()).select_from(PutAside).where(mine)) or 0
+    if held > ASIDE_MOST:
+        oldest = (
+            select(PutAside.id)
+            .where(mine)
+            .order_by(PutAside.due_at.is_not(None), PutAside.at, PutAside.id)
+            .limit(held - ASIDE_MOST)
+            .with_for_update(skip_locked=True)
+        )
+        session.execute(delete(PutAside).where(PutAside.id.in_(oldest)))
 
 
 def taken(session: Session, peer_id: int, uris: Collection[str]) -> None:
     """Forget that things were put aside, since they have been taken now."""
-    if not uris:
-        return
-    mine = PutAside.peer_id == peer_id
-    session.execute(delete(PutAside).where(mine, PutAside.uri.in_(uris)))
+    taken_each(session, {(peer_id, uri) for uri in uris})
+
+
+def taken_each(session: Session, things: Collection[tuple[int, str]]) -> None:
+    """Forget that things, by peer and URI, were put aside; nearly always none of them was."""
+    rows = select(PutAside.id, PutAside.peer_id, PutAside.uri).where(
+        PutAside.peer_id.in_({peer_id for peer_id, _ in things}),
+        PutAside.uri.in_({uri for _, uri in things}),
+    )
+    held = session.execute(rows).all() if things else ()
+    ids = [row_id for row_id, peer_id, uri in held if (peer_id, uri) in things]
+    if ids:
+        session.execute(delete(PutAside).where(PutAside.id.in_(ids)))
 
 
 def forget_objects(session: Session, uris: Collection[str]) -> None:
@@ -185,6 +216,42 @@ def forget_handled(session: Session, before: datetime) -> None:
         .limit(FORGOTTEN_AT_ONCE)
     )
     _empty(session, InboxMessage.id.in_(old))
+
+
+def forget_arrivals(session: Session, before: datetime) -> None:
+    """Forget that what was handled and is empty came at all, that long ago, a part at a time.
+
+    By then the same activity again has no effect: its signature is too old, its version no newer.
+    """
+    # The oldest have the lowest ids, so that only these need to be looked at.
+    oldest = (
+        select(
+            InboxMessage.id,
+            InboxMessage.received_at,
+            and_(InboxMessage.body.is_(None), InboxMessage.due_at.is_(None)).label("is_over"),
+        )
+        .where(InboxMessage.activity_type != LASTING)
+        .order_by(InboxMessage.id)
+        .limit(FORGOTTEN_AT_ONCE)
+        .subquery()
+    )
+    over = select(oldest.c.id).where(oldest.c.received_at < before, oldest.c.is_over)
+    session.execute(delete(InboxMessage).where(InboxMessage.id.in_(over)))
+
+
+def forget_earlier(session: Session, message_id: int) -> None:
+    """Forget that an actor sent activities of the same kind about the same before this one."""
+    last = session.get_one(InboxMessage, message_id)
+    session.execute(
+        delete(InboxMessage).where(
+            InboxMessage.object_uri == last.object_uri,
+            InboxMessage.peer_id == last.peer_id,
+            InboxMessage.actor_uri == last.actor_uri,
+            InboxMessage.activity_type == last.activity_type,
+            InboxMessage.due_at.is_(None),
+            InboxMessage.id < last.id,
+        )
+    )
 
 
 def forget_message(session: Session, message_id: int) -> None:

@@ -5,9 +5,10 @@ is repeated here but numbers and the name of a field, so these words may be told
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
+from urllib.parse import urlsplit
 
 
 class StepName(StrEnum):
@@ -48,6 +49,11 @@ _LET_US_IN: Final = (
 _ANSWER_ACTIVITY: Final = (
     "Answer requests that accept application/activity+json with a document of that media type. "
     "Where the address is a page for people, give that of the group's actor instead."
+)
+
+_ALLOW: Final = (
+    "Have whoever runs the hub's website put two lines into its /robots.txt: "
+    "`User-agent: LocalPay` and below it `Allow: {}`."
 )
 
 # Searched in this order: what says more comes first.
@@ -164,7 +170,7 @@ _TABLE: Final[tuple[_Row, ...]] = (
         r"robots\.txt of .* does not let",
         StepName.ROBOTS,
         "Its robots.txt does not let LocalPay read it.",
-        'Allow what is refused under "User-agent: LocalPay" in robots.txt.',
+        _ALLOW.format("/"),
     ),
     (
         r"not crawled while .*/robots\.txt cannot be had",
@@ -209,6 +215,12 @@ _TABLE: Final[tuple[_Row, ...]] = (
         _ANSWER_ACTIVITY,
     ),
     (
+        r"is of the media type '?\"?application/(?:activity|ld)\+json",
+        None,
+        "It answers with a media type of ActivityPub, which this document is not of.",
+        "Answer WebFinger and NodeInfo with the media type application/json.",
+    ),
+    (
         r"is of the media type",
         None,
         "It answers with another media type than ActivityPub's.",
@@ -251,6 +263,18 @@ _TABLE: Final[tuple[_Row, ...]] = (
         "Publish the outbox as an OrderedCollection.",
     ),
     (
+        r"JSON:API has its resources in data",
+        StepName.SOURCE,
+        "It answers with JSON that has no `data`, so it is no page of JSON:API.",
+        "Give the address of a group at Komunitin's social interface, as https://host/GROUP.",
+    ),
+    (
+        r"^links\.self: must be of the origin",
+        None,
+        "A listing's own address, `links.self`, is of another host than the one that answers.",
+        "Have the server name its public address there, or give the address that it names.",
+    ),
+    (
         r"the hub rejected our Follow",
         StepName.FOLLOW,
         "The hub rejected our Follow.",
@@ -277,6 +301,7 @@ _TABLE: Final[tuple[_Row, ...]] = (
 )
 _READ: Final = tuple((re.compile(row[0], re.DOTALL), *row[1:]) for row in _TABLE)
 _FIELD: Final = re.compile(r"(?P<field>[A-Za-z][\w.\[\]-]{0,60}): (?P<rule>[^:/]{1,120})")
+_PLAIN_PATH: Final = re.compile(r"/[\w.~@/-]{0,200}", re.ASCII)
 _UNTOLD: Final = Trouble(
     None,
     "It went wrong in a way that there is no word for here.",
@@ -293,7 +318,19 @@ def explain(detail: str) -> Trouble:
     if field is None:
         return _UNTOLD
     said = f"`{field['field']}` {field['rule']}."
-    return Trouble(None, said, f"Mend `{field['field']}` where it is published.")
+    mend = f"Have whoever runs the hub's software mend `{field['field']}` where it is published."
+    return Trouble(None, said, mend)
+
+
+def allowing(trouble: Trouble, uri: str) -> Trouble:
+    """Return a trouble with robots.txt with the very path that is to be allowed.
+
+    `uri` is one that the hub itself publishes; all other troubles stay as they are.
+    """
+    path = urlsplit(uri).path
+    if trouble.mend != _ALLOW.format("/") or not _PLAIN_PATH.fullmatch(path):
+        return trouble
+    return replace(trouble, mend=_ALLOW.format(path))
 
 
 def known(detail: str) -> Trouble | None:

@@ -159,6 +159,8 @@ def leave(session: Session, settings: Settings, address: str) -> Peer:
     hub = session.get(Hub, peer.group_id) if peer.group_id else None
     inbox_uri = relay.inbox_uri if relay else hub.inbox_uri if hub else None
     follow_uri = peer.follow_uri if peer.state in _FOLLOWING else None
+    if relay is None:
+        peer.found_by = peers.LEFT
     peers.revoke(session, peer)  # which gives up whatever Follow still waits
     if inbox_uri is not None and follow_uri is not None:
         activity = undo_follow(settings, follow_uri, _followed(relay, peer))

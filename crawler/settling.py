@@ -7,25 +7,24 @@ from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import urljoin
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from commons.database import now
 from commons.errors import InvalidError, MalformedError, TooLargeError
+from commons.groups import Hub
 from commons.jobs import FIRST_DELAY_SECONDS
 from crawler import authors, proofs, refusals
 from crawler.authors import Author
 from crawler.blocks import blocked_among
 from crawler.changes import begin
 from crawler.discovering import note_links
-from crawler.kept import Aside, forget_objects, put_aside_each, taken
+from crawler.kept import Aside, forget_objects, put_aside_each, taken_each
 from crawler.peers import Peer, PeerKind, PeerState, covers, may_index
 from crawler.proofs import Proven, keep_each
-from crawler.terms import (
-    origin,
-)
+from crawler.terms import origin, same_origin
 from crawler.vocabulary import Found
-from marketplace.consent import ConsentBasis, decide
+from marketplace.consent import Consent, ConsentBasis, decide
 from marketplace.duplicates import carried_by, gone_with_carrier, show_once
 from marketplace.listings import (
     Listing,
@@ -35,6 +34,7 @@ from marketplace.listings import (
     upsert_many,
     withdraw_many,
 )
+from marketplace.tombstones import drop_never_shown
 
 _NEW: Final = frozenset({Outcome.INSERTED, Outcome.UPDATED})
 HELD: Final = _NEW | {Outcome.UNCHANGED}
@@ -48,7 +48,8 @@ class Arrival:
 
     `is_late` is what could not be had now and is tried again by itself. `is_over` is what its
     origin says is finished, since `over_since` where it tells. `is_vouched` is what the hub itself
-    tells, in its own collections or signed with its own key, not with a member's.
+    tells, in its own collections or signed with its own key, not with a member's; whoever makes
+    an arrival says so.
     """
 
     uri: str
@@ -60,7 +61,7 @@ class Arrival:
     proof: Proven | None = None
     is_over: bool = False
     over_since: datetime | None = None
-    is_vouched: bool = True
+    is_vouched: bool = field(kw_only=True)
 
 
 def settle(session: Session, peer_id: int, arrivals: Sequence[Arrival]) -> list[Outcome | None]:
@@ -76,13 +77,21 @@ def settle_each(
     `sent` are those of each peer. Returns what became of each, None where it was put aside. A hub
     whose listings are not taken, because it has not agreed or is suspended, changes nothing.
     """
-    locked = select(Peer).where(Peer.id.in_(sent)).order_by(Peer.id).with_for_update(read=True)
-    peers = [peer for peer in session.scalars(locked) if may_index(session, peer)]
+    locked = (
+        select(Peer, Hub)
+        .outerjoin(Hub, Hub.group_id == Peer.group_id)
+        .where(Peer.id.in_(sent))
+        .order_by(Peer.id)
+        .with_for_update(read=True, of=Peer)
+    )
+    rows = session.execute(locked).all()  # with their hubs at hand for who asks after them
+    peers = [peer for peer, _ in rows if may_index(session, peer)]
     arrivals = [arrival for peer in peers for arrival in sent[peer.id]]
     known = authors.lock(session, (arrival.author_uri for arrival in arrivals))
     begin(session)
     blocked = blocked_among(session, {uri for one in arrivals for uri in (one.uri, one.author_uri)})
-    asked = _Asked(known, blocked, now(session) + timedelta(seconds=FIRST_DELAY_SECONDS))
+    again_at = now(session) + timedelta(seconds=FIRST_DELAY_SECONDS)
+    asked = _Asked(known, blocked, again_at, _told_before(session, peers, sent))
     judged = [_judged(session, peer, sent[peer.id], asked) for peer in peers]
     versions = [version for one in judged for version in one.versions.values()]
     stored = iter(upsert_many(session, versions))
@@ -122,6 +131,7 @@ class _Asked:
     authors: Mapping[str, Author]
     blocked: Collection[str]
     again_at: datetime
+    told_before: Collection[tuple[str, str, str | None]]  # the URI, its author and its group
 
 
 def _judged(session: Session, peer: Peer, arrivals: Sequence[Arrival], asked: _Asked) -> _Judged:
@@ -136,7 +146,7 @@ def _judged(session: Session, peer: Peer, arrivals: Sequence[Arrival], asked: _A
             judged.refused[refusals.BLOCKED] += 1
             continue
         try:
-            version = _version(peer, arrival, asked.authors.get(arrival.author_uri), homes)
+            version = _version(peer, arrival, asked, homes)
         except UNREADABLE as error:
             judged.asides[arrival.uri] = _aside(arrival, error.detail, asked.again_at)
             continue
@@ -188,10 +198,16 @@ def _note(session: Session, judged: Sequence[_Judged]) -> None:
     new = [arrival for one in judged for arrival in one.became(*_NEW)]
     same = [arrival for one in judged for arrival in one.became(*HELD - _NEW) if arrival.proof]
     keep_each(session, {arrival.uri: arrival.proof for arrival in (*new, *same)})
+    settled = {
+        (one.peer.id, arrival.uri)
+        for one in judged
+        for arrival in one.became(*Outcome)
+        if arrival.uri not in one.asides
+    }
+    taken_each(session, settled)
     for one in judged:
         peer, asides = one.peer, one.asides
         put_aside_each(session, peer.id, list(asides.values()))
-        taken(session, peer.id, {arrival.uri for arrival in one.became(*Outcome)} - asides.keys())
         refusals.count(session, peer.id, +one.refused)
         held = (version for place, version in one.versions.items() if one.outcomes[place] in HELD)
         note_links(session, peer, {version.draft.group_uri for version in held})
@@ -200,7 +216,12 @@ def _note(session: Session, judged: Sequence[_Judged]) -> None:
 def _aside(arrival: Arrival, reason: str, again_at: datetime) -> Aside:
     again = again_at if arrival.is_late else None
     return Aside(
-        arrival.uri, reason, arrival.author_uri, arrival.document, again, arrival.is_vouched
+        arrival.uri,
+        reason,
+        arrival.author_uri,
+        arrival.document,
+        again,
+        is_vouched=arrival.is_vouched,
     )
 
 
@@ -227,8 +248,11 @@ class _Homes:
         return self._indexed[home.id]
 
 
-def _version(peer: Peer, arrival: Arrival, author: Author | None, homes: _Homes) -> Version | None:
-    """Return an arrival as it may be stored; None where its own hub's listings are not taken."""
+def _version(peer: Peer, arrival: Arrival, asked: _Asked, homes: _Homes) -> Version | None:
+    """Return an arrival as it may be stored; None where its own hub's listings are not taken.
+
+    What names a group that said no is not shown, whoever else agreed.
+    """
     found = arrival.found
     if found is None:
         raise MalformedError(arrival.reason)
@@ -236,8 +260,12 @@ def _version(peer: Peer, arrival: Arrival, author: Author | None, homes: _Homes)
     if home is None and not found.asks_author:
         home = peer  # nobody else is known who could answer for it
     if home is not None and not homes.are_indexed(home):
-        return None
-    hub_consented = home is not None and _speaks(home, peer, arrival, found)
+        if home.refused_at is None:
+            return None
+        refused = Consent(allowed=False, basis=None, reason=refusals.NO_HUB)
+        return Version(found.draft, refused, home.actor_uri, home.group_id)
+    hub_consented = home is not None and _speaks(home, peer, arrival, found, asked.told_before)
+    author = asked.authors.get(arrival.author_uri)
     consent = decide(authors.signals(author, found, hub_consented=hub_consented))
     by_hub = consent.basis is ConsentBasis.HUB and home is not None
     return Version(
@@ -248,15 +276,42 @@ def _version(peer: Peer, arrival: Arrival, author: Author | None, homes: _Homes)
     )
 
 
-def _speaks(home: Peer, sender: Peer, arrival: Arrival, found: Found) -> bool:
+def _told_before(
+    session: Session, peers: Sequence[Peer], sent: Mapping[int, Sequence[Arrival]]
+) -> set[tuple[str, str, str | None]]:
+    """Return which of those that their own hub does not tell now stand on its word already."""
+    untold = {
+        arrival.uri
+        for peer in peers
+        for arrival in sent[peer.id]
+        if not (arrival.is_vouched and same_origin(arrival.uri, peer.actor_uri))
+    }
+    if not untold:
+        return set()
+    standing = select(Listing.uri, Listing.author_uri, Listing.group_id).where(
+        Listing.uri.in_(untold), Listing.consent_basis == ConsentBasis.HUB
+    )
+    return {(uri, author_uri, group_id) for uri, author_uri, group_id in session.execute(standing)}
+
+
+def _speaks(
+    home: Peer,
+    sender: Peer,
+    arrival: Arrival,
+    found: Found,
+    told_before: Collection[tuple[str, str, str | None]],
+) -> bool:
     """Tell whether a hub's consent counts for a listing of its server.
 
-    A group's does for what the group tells and for what names the group: strangers may be on its
-    server. The consent of an instance, or of a source that is no actor, is for all that it has.
+    A group's does for what the group tells, or has told of the same author, and for what names the
+    group: strangers may be on its server. The consent of an instance, or of a source that is no
+    actor, is for all that it has.
     """
-    if not covers(home, found.draft.author_uri):
+    author_uri = found.draft.author_uri
+    if not covers(home, author_uri):
         return False
     is_told = home.id == sender.id and arrival.is_vouched
+    is_told = is_told or (arrival.uri, author_uri, home.group_id) in told_before
     return (
         is_told or home.kind is not PeerKind.ACTIVITYPUB or found.draft.group_uri == home.actor_uri
     )
@@ -279,6 +334,7 @@ def remove(session: Session, removals: Sequence[Removal]) -> None:
     # What came in a document that is gone may still be told elsewhere, and is then taken anew.
     carried = carried_by(session, deleted_at) - deleted_at.keys()
     withdraw_many(session, deleted_at, WithdrawnReason.DELETED)
+    drop_never_shown(session)
     withdraw_many(session, dict.fromkeys(sorted(carried)), WithdrawnReason.MISSING)
     forget_objects(session, deleted_at.keys() | carried)
 
@@ -300,7 +356,11 @@ def home_of(session: Session, uri: str, group_uri: str | None, sender: Peer) -> 
             Peer.actor_uri.startswith(start, autoescape=True),
             Peer.kind != PeerKind.RELAY,  # it has no listings of its own
             # Whom somebody has but named was never asked, so it has said neither yes nor no.
-            or_(Peer.state != PeerState.DISCOVERED, Peer.group_id.is_not(None)),
+            or_(
+                Peer.state != PeerState.DISCOVERED,
+                Peer.group_id.is_not(None),
+                and_(Peer.refused_at.is_not(None), Peer.actor_uri == group_uri),
+            ),
         )
         .order_by(Peer.id)
     ).all()

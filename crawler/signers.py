@@ -6,7 +6,8 @@ speaks for itself alone.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -26,7 +27,7 @@ from commons.errors import (
     UnavailableError,
 )
 from commons.fetch import Door
-from commons.groups import HubKey
+from commons.groups import Hub, HubKey
 from commons.json_reading import read_json
 from commons.key_formats import load_public_pem
 from commons.signatures import Message, Verified
@@ -39,6 +40,8 @@ from crawler.terms import activity, origin, same_origin
 
 _HOUSING: Final = FOLLOWS - {PeerKind.RELAY}  # a relay speaks for no other actor of its server
 _PASSED_ON: Final = frozenset({"Announce", "Create", "Update", "Delete"})
+_HubsKey = tuple[Peer, HubKey, Hub | None]
+"""Whose a registered key is; the hub is at hand for whoever asks whether it is suspended."""
 _STRANGER: Final = "the signing key is not of a hub that is registered here"
 
 
@@ -110,17 +113,23 @@ def verified_at_once(
 
     Who may push now is read now: a key that was revoked, or a hub that was blocked, does not do.
     """
-    known: dict[str, Signer] = {}
+    named = [_named(message) for message in messages]
+    known = _known_each(engine, {key_id for key_id in named if key_id is not None})
     found: list[tuple[Verified, Signer] | None] = []
-    for message in messages:
+    for message, key_id in zip(messages, named, strict=True):
+        signer = known.get(key_id or "")
         try:
-            key_id = _key_id_of(message)
-            signer = known.get(key_id) or _known(engine, key_id)
-            known[key_id] = signer
-            found.append((_check(message, signer), signer))
+            found.append((_check(message, signer), signer) if signer is not None else None)
         except LocalPayError:
             found.append(None)  # `verified` tells why
     return found
+
+
+def _named(message: Message) -> str | None:
+    try:
+        return _key_id_of(message)
+    except LocalPayError:
+        return None
 
 
 def _is_by_rfc9421(message: Message) -> bool:
@@ -153,20 +162,48 @@ def _known(engine: Engine, key_id: str) -> Signer:
     """
     with reading(engine) as session:
         blocks.refuse(session, key_id)
-        row = session.execute(
-            select(Peer, HubKey)
-            .join(HubKey, HubKey.group_id == Peer.group_id)
-            .where(HubKey.key_id == key_id)
-        ).first()
-        if row is not None:
-            _refuse_unwanted(session, [row.Peer])
-            # A hub's revoked key is none, though it were still held as an actor's.
-            pem = row.HubKey.public_key_pem if row.HubKey.revoked_at is None else None
-            return Signer(row.Peer.id, row.Peer.actor_uri, row.Peer.actor_uri, pem)
-        held = actor_keys.held(session, key_id)
-        owner_uri, pem = (held.owner_uri, held.public_key_pem) if held else ("", None)
-        peer = _peer_of(session, key_id, owner_uri)
-        return Signer(peer.id, peer.actor_uri, owner_uri, pem, peer.kind is PeerKind.RELAY)
+        hubs = _hubs_of(session, [key_id])
+        return _signer(session, key_id, hubs.get(key_id))
+
+
+def _known_each(engine: Engine, key_ids: Collection[str]) -> dict[str, Signer]:
+    """Return those signers of keys that may push, as they are known here."""
+    known: dict[str, Signer] = {}
+    with reading(engine) as session:
+        wanted = sorted(set(key_ids) - blocks.blocked_among(session, key_ids))
+        hubs = _hubs_of(session, wanted)
+        for key_id in wanted:
+            with suppress(LocalPayError):  # `verified` tells why
+                known[key_id] = _signer(session, key_id, hubs.get(key_id))
+    return known
+
+
+def _hubs_of(session: Session, key_ids: Sequence[str]) -> dict[str, _HubsKey]:
+    """Return the registered hubs among those whose keys these are, by key."""
+    query = (
+        select(Peer, HubKey, Hub)
+        .join(HubKey, HubKey.group_id == Peer.group_id)
+        .outerjoin(Hub, Hub.group_id == Peer.group_id)
+        .where(HubKey.key_id.in_(key_ids))
+        .order_by(Peer.id)
+    )
+    hubs: dict[str, _HubsKey] = {}
+    for peer, key, hub in session.execute(query):
+        hubs.setdefault(key.key_id, (peer, key, hub))
+    return hubs
+
+
+def _signer(session: Session, key_id: str, hub: _HubsKey | None) -> Signer:
+    if hub is not None:
+        peer, key, _ = hub
+        _refuse_unwanted(session, [peer])
+        # A hub's revoked key is none, though it were still held as an actor's.
+        pem = key.public_key_pem if key.revoked_at is None else None
+        return Signer(peer.id, peer.actor_uri, peer.actor_uri, pem)
+    held = actor_keys.held(session, key_id)
+    owner_uri, pem = (held.owner_uri, held.public_key_pem) if held else ("", None)
+    peer = _peer_of(session, key_id, owner_uri)
+    return Signer(peer.id, peer.actor_uri, owner_uri, pem, peer.kind is PeerKind.RELAY)
 
 
 def _peer_of(session: Session, key_id: str, owner_uri: str) -> Peer:

@@ -22,6 +22,7 @@ PUBLIC: Final = "https://www.w3.org/ns/activitystreams#Public"
 LONGEST_URI_BYTES: Final = 2048
 
 _PREFIXES: Final = ("", "vf:", "ValueFlows:", "om2:", "as:", "toot:")
+_NESTED_MOST: Final = 3
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _LEFT_OUT: Final = re.compile(r"^[\0- ]|[\t\r\n]")  # what `urlsplit` reads over
 _DISPUTED: Final = re.compile(r"[@\\]")
@@ -261,3 +262,17 @@ def activity(document: Document) -> Activity:
         target_ids=ids(document, "target"),
         published=moment(document, "published", "updated"),
     )
+
+
+def nested(document: Document) -> list[Document]:
+    """Return the objects embedded in each other inside an activity, outermost first, at most 3."""
+    found: list[Document] = []
+    while (document := next(objects(document, "object"), {})) and len(found) < _NESTED_MOST:
+        found.append(document)
+    return found
+
+
+def innermost_id(document: Document) -> str:
+    """Return the id of what an activity is about in the end, through those that carry others."""
+    deepest = [document, *nested(document)][-1]
+    return id_of(deepest.get("object")) or id_of(deepest)

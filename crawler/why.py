@@ -15,6 +15,7 @@ from crawler.fasp.rows import AnnouncedObject, FaspServer
 from crawler.kept import InboxMessage
 from crawler.peers import FOLLOWS, Peer, PeerKind
 from marketplace.consent import ConsentBasis
+from marketplace.duplicates import sources_of
 from marketplace.listings import Listing
 
 BECAUSE: Final = {
@@ -29,7 +30,10 @@ _HUBS_WORD: Final = {
     "indexable": _BY_INDEXABLE,
     "registration": ("listings", "true, in its signed registration"),
     "invitation": ("invitation", "redeemed, one of the operator of this service"),
+    "operator": ("agreement", "given to the operator of this service, who recorded it"),
 }
+
+_TAKEN_BACK: Final = ("consent", "given before, and taken back since")
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,17 @@ class Why:
     take_away: list[Way]
 
 
+def kind_of_source(session: Session, listing: Listing) -> PeerKind:
+    """Return by which kind of source a listing came; one without a hub here came as activities."""
+    peer = _peer_of(session, listing)
+    return peer.kind if peer is not None else PeerKind.ACTIVITYPUB
+
+
+def take_away(session: Session, settings: Settings, listing: Listing) -> list[Way]:
+    """Return each way in which a listing is taken away, by the kind of source that it came by."""
+    return _ways(settings, listing, _peer_of(session, listing))
+
+
 def why(session: Session, settings: Settings, listing: Listing) -> Why:
     """Return why a listing that is shown is here."""
     peer = _peer_of(session, listing)
@@ -85,7 +100,7 @@ def why(session: Session, settings: Settings, listing: Listing) -> Why:
         since=listing.consent_at or listing.confirmed_at,
         asked_by=_arrival(session, listing, peer),
         confirmed=listing.confirmed_at,
-        sources=[listing.uri, *listing.same_as],
+        sources=sources_of(session, listing),
         take_away=_ways(settings, listing, peer),
     )
 
@@ -111,8 +126,8 @@ def _evidence(session: Session, listing: Listing, basis: ConsentBasis) -> Eviden
 
 def _hubs_word(session: Session, hub_uri: str, seen: datetime) -> Evidence:
     peer = session.scalar(select(Peer).where(Peer.actor_uri == hub_uri))
-    told = (peer.consent_evidence or {}).get("kind") if peer else None
-    member, says = _HUBS_WORD.get(str(told), _HUBS_WORD["registration"])
+    told = str((peer.consent_evidence or {}).get("kind", "")) if peer else ""
+    member, says = _HUBS_WORD.get(told, _TAKEN_BACK)
     return Evidence(hub_uri, hub_uri, member, says, (peer.consented_at if peer else None) or seen)
 
 

@@ -8,8 +8,9 @@ from sqlalchemy import Engine
 from commons.fetch import Door
 from commons.jobs import Job
 from commons.settings import Settings
-from crawler import activities, authors, backfill, batches, delivery, following
+from crawler import activities, authors, backfill, delivery, following
 from crawler.authors import Author
+from crawler.batches import Batches
 from crawler.delivery import Delivery
 from crawler.fasp import looking, sharing
 from crawler.fasp.rows import AnnouncedObject, FaspServer
@@ -28,6 +29,7 @@ PEER_ATTEMPTS: Final = 1_000_000
 
 def jobs(engine: Engine, door: Door, settings: Settings) -> list[Job]:
     """Return the crawler's jobs; what was pushed comes before what is fetched."""
+    together = Batches(engine, door)
     return [
         Job(
             INBOX,
@@ -36,8 +38,8 @@ def jobs(engine: Engine, door: Door, settings: Settings) -> list[Job]:
             max_attempts=MESSAGE_ATTEMPTS,
             give_up=activities.give_up,
             lane="peer_id",
-            batch=partial(batches.handle_each, engine, door),
-            ready=partial(batches.ask_authors, engine, door),
+            batch=together.handle,
+            ready=together.ask_authors,
         ),
         Job(
             "interest",

@@ -11,6 +11,7 @@ from sqlalchemy import (
     CheckConstraint,
     ColumnElement,
     ForeignKey,
+    Index,
     String,
     Text,
     UniqueConstraint,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    text,
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -30,6 +32,7 @@ from marketplace.places import Precision, blur
 
 COUNTER: Final = "listing"
 CONFIRM_AGAIN: Final = timedelta(days=1)
+_NEVER_SHOWN: Final = text("withdrawn_at IS NOT NULL AND published = confirmed_at")
 
 
 class WithdrawnReason(StrEnum):
@@ -41,6 +44,10 @@ class WithdrawnReason(StrEnum):
     MISSING = "missing"  # not to be had at its origin any more, which does not say "deleted"
     DUPLICATE = "duplicate"  # shown as another listing, which is the same thing
     OPERATOR = "operator"  # its hub is suspended here, or its domain blocked
+
+
+COMES_BACK: Final = frozenset({WithdrawnReason.OPERATOR, WithdrawnReason.HUB_GONE})
+"""Withdrawn with its whole hub, and asked for anew with it: whose word it stood on is kept."""
 
 
 class Outcome(StrEnum):
@@ -95,6 +102,12 @@ class Listing(Base):
     __table_args__ = (
         UniqueConstraint("uri"),
         UniqueConstraint("revision"),
+        Index(
+            "ix_listings_never_shown",
+            "confirmed_at",
+            sqlite_where=_NEVER_SHOWN,
+            postgresql_where=_NEVER_SHOWN,
+        ),
         CheckConstraint("lat BETWEEN -90 AND 90", name="lat_in_range"),
         CheckConstraint("lon BETWEEN -180 AND 180", name="lon_in_range"),
         CheckConstraint("(lat IS NULL) = (lon IS NULL)", name="place_is_whole"),
@@ -187,6 +200,8 @@ def withdraw_many(
     the moment that is told. For the other reasons an unknown URI needs none, since each arrival
     decides them anew.
     """
+    if not deleted_at:
+        return 0
     changes = _Changes(_held(session, deleted_at), now(session))
     with session.no_autoflush:
         withdrawn = [changes.withdraw(uri, reason, at) for uri, at in deleted_at.items()]
@@ -286,6 +301,7 @@ class _Changes:
             if row.withdrawn_reason is reason or reason is not WithdrawnReason.DELETED:
                 return False
             row.withdrawn_reason = reason  # already emptied, but from now on for good
+            row.consent_basis = None
             row.withdrawn_at = moment
             return True
         if row is None:
@@ -295,7 +311,10 @@ class _Changes:
             self._add(row)
         else:
             self._numbered.append(row)
+        basis = row.consent_basis
         _empty(row)
+        if reason in COMES_BACK:
+            row.consent_basis = basis
         row.updated = row.confirmed_at = self._arrival
         row.withdrawn_at, row.withdrawn_reason = moment, reason
         return True

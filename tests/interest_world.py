@@ -20,7 +20,9 @@ class Between:
 
     def __init__(self, crawling: Crawling, authors: HubServer, members: HubServer) -> None:
         self.crawling, self.authors, self.members = crawling, authors, members
-        self.author = authors.member("ines", inbox=f"{authors.base}/members/ines/inbox")
+        self.author = authors.member(
+            "ines", preferredUsername="ines", inbox=f"{authors.base}/members/ines/inbox"
+        )
         self.member = members.member("bob", inbox=f"{members.base}/members/bob/inbox")
         crawling.follow(authors)
         crawling.register(members)

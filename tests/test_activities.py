@@ -236,8 +236,30 @@ def test_a_strangers_announced_listing_needs_its_authors_own_yes(
         crawling.push_and_work(hub, hub.activity("Announce", silent["id"]), announced)
         assert crawling.titles() == ["Bicycle repair 2"]
 
+        # Announced no more, it is asked for at its origin, whose word and its author's count.
+        crawling.push_and_work(hub, hub.activity("Undo", announced))
+        assert crawling.titles() == ["Bicycle repair 2"]
+        stranger.gone("/proposals/2")
         crawling.push_and_work(hub, hub.activity("Undo", announced))
         assert crawling.titles() == []
+
+
+def test_nobody_withdraws_a_listing_by_undoing_what_it_never_announced(
+    crawling: Crawling, hub: HubServer
+) -> None:
+    with (
+        HubServer("unregistered").serving() as stranger,
+        HubServer("leeds").serving() as other,
+    ):
+        crawling.follow(other)
+        stranger.member("ines", indexable=True)
+        theirs = stranger.serve(stranger.proposal(1))
+        crawling.push_and_work(hub, hub.activity("Create", theirs["id"], by=hub.actor_uri))
+        assert crawling.titles() == ["Bicycle repair 1"]
+
+        never = other.activity("Announce", theirs["id"])
+        crawling.push_and_work(other, other.activity("Undo", never))
+        assert crawling.titles() == ["Bicycle repair 1"]
 
 
 def test_an_undone_announce_asks_the_origin(crawling: Crawling, hub: HubServer) -> None:
@@ -286,19 +308,26 @@ def test_a_member_who_blocks_us_is_left_out(crawling: Crawling, hub: HubServer) 
     assert crawling.peer(hub).state is PeerState.LIVE
 
 
-def test_what_means_nothing_here_is_kept_and_does_nothing(
+def test_what_means_nothing_here_does_nothing_and_its_words_are_forgotten_at_once(
     crawling: Crawling, hub: HubServer
 ) -> None:
     note = {"id": f"{hub.base}/notes/1", "type": "Note", "attributedTo": hub.member()}
+    private = {**note, "content": "Secret trumpet", "to": [hub.member("moss")]}
+    secret = {"content": "Secret trumpet"}
     crawling.push_and_work(
         hub,
-        hub.activity("Create", note),
-        hub.activity("Offer", {"type": "Agreement", "stipulates": {}}),
-        hub.activity("Dance", hub.actor_uri),
+        hub.activity("Create", private),
+        hub.activity("Announce", hub.serve({**private, "id": f"{hub.base}/notes/2"})),
+        hub.activity("Offer", {"type": "Agreement", "stipulates": {}}, **secret),
+        hub.activity("Accept", f"{hub.base}/offers/1", **secret),
+        hub.activity("Reject", f"{hub.base}/offers/2", **secret),
+        hub.activity("Undo", f"{hub.base}/likes/1", **secret),
+        hub.activity("Dance", hub.actor_uri, **secret),
     )
 
     assert (crawling.titles(), crawling.put_aside()) == ([], {})
-    assert crawling.count(InboxMessage) == 4  # these and the Accept
+    assert crawling.count(InboxMessage) == 8  # these and the Accept
+    assert "trumpet" not in kept_words(crawling)
 
 
 def story(hub: HubServer, start: int) -> list[Json]:

@@ -89,7 +89,8 @@ def test_one_thing_is_shown_as_it_came(settings: Settings, engine: Engine, hub: 
     first = rows(engine)[0]
     shown = json.loads(good(settings, "aside", "show", str(first.id)))
     assert json.loads(shown["document"])["object"]["id"] == first.uri == f"{hub.base}/proposals/2"
-    assert shown["mend"] == "Mend `title` where it is published."
+    assert shown["mend"].endswith("mend `title` where it is published.")
+    assert run(settings, "aside", "again", "--group", "nosuch").exit_code == 1
     missing = run(settings, "aside", "show", "999")
     assert missing.exit_code == 1
     assert missing.stderr.count("\n") == 1

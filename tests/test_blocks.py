@@ -10,6 +10,7 @@ import pytest
 from hub_server import PUBLIC, Crawling, HubServer
 from internet import Clock, Internet, page, redirect
 from operating import run as run_command
+from other_software import join
 from served import keep_keys
 from sqlalchemy import Engine, func, select
 
@@ -330,3 +331,37 @@ def test_commands_block_list_and_unblock(operated: Settings) -> None:
     assert run_command(operated, "block", "remove", "*.evil.example.").exit_code == 0
     assert run_command(operated, "block", "remove", "evil.example").exit_code == 1
     assert json.loads(run_command(operated, "block", "list", "--json").stdout)["blocks"] == []
+
+
+def test_the_end_of_a_block_does_not_end_the_hubs_own_block_of_us(
+    crawling: Crawling, hub: HubServer
+) -> None:
+    hub.publish_actor(indexable=True)
+    hub.publish_outbox([hub.activity("Create", hub.proposal(1))])
+    crawling.follow(hub)
+    crawling.push_and_work(hub, hub.activity("Block", "http://testserver/actor"))
+    block(crawling.engine, "127.0.0.1")
+    with transaction(crawling.engine) as session:
+        blocks.remove(session, "127.0.0.1")
+
+    told = join(crawling, hub.actor_uri)
+    crawling.work()
+    assert (told.state, crawling.titles()) == (PeerState.BLOCKED, [])
+    crawling.register(hub)  # by which the hub takes it back
+    crawling.work()
+    assert crawling.titles() == ["Bicycle repair 1"]
+
+
+def test_the_end_of_a_block_does_not_end_an_authors_own_block_of_us(
+    crawling: Crawling, hub: HubServer
+) -> None:
+    crawling.follow(hub)
+    ines = hub.member("ines")
+    crawling.push_and_work(hub, hub.activity("Block", "http://testserver/actor", by=ines))
+    block(crawling.engine, "127.0.0.1")
+    with transaction(crawling.engine) as session:
+        blocks.remove(session, "127.0.0.1")
+    crawling.register(hub)
+    crawling.push_and_work(hub, hub.activity("Create", hub.serve(hub.proposal(1))))
+
+    assert crawling.titles() == []

@@ -97,6 +97,9 @@ def test_a_hub_is_admitted_with_account_and_rate(settings: Settings, hub: HubSer
     assert shown["peer"]["state"] == PeerState.CONSENTED
     assert shown["peer"]["next_look_at"] is not None
     assert [key["key_id"] for key in shown["keys"]] == [hub.key_id]
+    assert shown["move_that_waits"] is None
+    astray = refused(settings, "hub", "move", "barcelona", hub.actor_uri, code=1)
+    assert "alsoKnownAs" in astray
     assert "barcelona" in good(settings, "hub", "list")
     assert "already" in refused(settings, "hub", "admit", "barcelona", code=1)
 

@@ -17,7 +17,7 @@ from crawler.authors import Author
 from crawler.delivery import Delivery
 from crawler.diagnosis import Diagnosis, Step, StepName, StepState, diagnose
 from crawler.kept import InboxMessage
-from crawler.peers import Peer, PeerKind, PeerState, consent, discover, schedule
+from crawler.peers import Covers, Peer, PeerKind, PeerState, consent, discover, schedule
 from crawler.plain_words import known
 from marketplace.embedded import EmbeddedIndex
 from marketplace.index import Index, catch_up
@@ -313,7 +313,7 @@ def test_an_index_that_does_not_answer_is_told(
     [
         ({"kind": "indexable"}, "its actor says `indexable: true`"),
         ({"kind": "invitation"}, "redeeming an invitation"),
-        ({"method": "POST", "headers": []}, "signed registration"),
+        ({"kind": "registration", "headers": []}, "signed registration"),
     ],
 )
 def test_whose_word_it_is_is_told(
@@ -330,7 +330,7 @@ def test_a_source_of_another_kind_has_the_steps_that_fit(
 ) -> None:
     with transaction(crawling.engine) as session:
         peer = discover(session, "https://hub.example/api", found_by="a test", kind=kind)
-        consent(session, peer, {"kind": "invitation"})
+        consent(session, peer, {"kind": "invitation"}, Covers.MEMBERS)
         schedule(session, peer.id)
         peer_id = peer.id
     diagnosis = told(crawling, search, peer_id)
@@ -347,7 +347,7 @@ def test_a_source_of_another_kind_is_looked_at_by_its_reader(
         peer = discover(
             session, f"{hub.base}/offers.csv", found_by="a test", kind=PeerKind.TIMEOVERFLOW
         )
-        consent(session, peer, {"kind": "invitation"})
+        consent(session, peer, {"kind": "invitation"}, Covers.MEMBERS)
         peer_id = peer.id
     first = failed(told(crawling, search, peer_id, ask=True))
     assert first.name is StepName.SOURCE

@@ -215,7 +215,38 @@ def test_a_document_that_is_refused_does_not_unlearn_what_the_host_takes(
         internet.schemes()
         await refused(get(door, "https://hub.example/secret"))
         await get(door)
-        assert internet.schemes() == [CAVAGE, CAVAGE]
+        assert internet.schemes() == [CAVAGE, RFC9421, CAVAGE]
+
+    run(public, internet, work)
+
+
+def test_a_document_that_is_refused_first_says_nothing_of_its_host(
+    public: Settings, internet: Choosy
+) -> None:
+    internet.pages["hub.example/secret"] = answer(b"", 403)
+
+    async def work(door: Door) -> None:
+        await refused(get(door, "https://hub.example/secret"))
+        internet.schemes()
+        await get(door)
+        assert internet.schemes() == [RFC9421, CAVAGE]
+        await refused(get(door, "https://hub.example/secret"))
+        assert internet.schemes() == [CAVAGE]
+
+    run(public, internet, work)
+
+
+def test_a_host_that_drops_the_older_scheme_is_asked_by_the_newer_at_once(
+    public: Settings, internet: Choosy
+) -> None:
+    async def work(door: Door) -> None:
+        await get(door)
+        internet.schemes()
+        internet.taken["hub.example"] = {RFC9421}
+        await get(door)
+        assert internet.schemes() == [CAVAGE, RFC9421]
+        await get(door)
+        assert internet.schemes() == [RFC9421]
 
     run(public, internet, work)
 
@@ -277,11 +308,11 @@ def test_a_robots_txt_that_is_refused_is_none_and_teaches_nothing(
 def test_what_is_remembered_has_a_cap() -> None:
     knocks = Knocks()
     for number in range(KNOCKS_MAX + 10):
-        knocks.note("GET", f"h{number}.example", CAVAGE, 0.0)
+        knocks.took("GET", f"h{number}.example", CAVAGE, 0.0)
     assert len(knocks) == KNOCKS_MAX
-    assert knocks.schemes("GET", "h0.example", 1.0) == (RFC9421, CAVAGE)
-    assert knocks.schemes("GET", f"h{KNOCKS_MAX}.example", 1.0) == (CAVAGE,)
-    assert knocks.schemes("GET", f"h{KNOCKS_MAX}.example", 1e9) == (RFC9421, CAVAGE)
+    assert knocks.schemes("GET", "h0.example", ACTOR, 1.0) == (RFC9421, CAVAGE)
+    assert knocks.schemes("GET", f"h{KNOCKS_MAX}.example", ACTOR, 1.0) == (CAVAGE, RFC9421)
+    assert knocks.schemes("GET", f"h{KNOCKS_MAX}.example", ACTOR, 1e9) == (RFC9421, CAVAGE)
     assert len(knocks) == KNOCKS_MAX - 1
 
 

@@ -313,3 +313,23 @@ def test_a_host_that_is_silent_for_a_week_is_probed_once_a_day() -> None:
     for _ in range(5):
         host.failed(now)
     assert host.closed_seconds(now) == OPEN_SECONDS
+
+
+def test_an_errand_that_begins_anew_goes_by_no_robots_txt_of_before_it(settings: Settings) -> None:
+    internet = Internet(pages={KEY: page({}), ROBOTS: robots("Disallow: /")})
+    clock = Clock()
+    opened = door(settings, internet, clock=clock)
+
+    async def whole() -> None:
+        with pytest.raises(FetchError, match="does not let LocalPay read"):
+            await opened.errand(ACTOR, crawling=True).get_json(ACTOR)
+        internet.pages[ROBOTS] = robots("Disallow:")
+        clock.seconds += 1
+        with pytest.raises(FetchError, match="does not let LocalPay read"):
+            await opened.errand(ACTOR, crawling=True).get_json(ACTOR)
+        crawler = opened.errand(ACTOR, crawling=True, anew=True)
+        for _ in range(3):
+            await crawler.get_json(ACTOR)
+        assert asked(internet) == [ROBOTS, ROBOTS, KEY, KEY, KEY]
+
+    run(opened, whole())

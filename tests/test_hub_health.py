@@ -357,8 +357,8 @@ def test_a_reason_that_a_stranger_wrote_is_escaped(service: Served, hub: HubServ
     work(service)
     with transaction(service.services.engine) as session:
         peer_id = session.scalars(select(Peer.id)).one()
-        put_aside(session, peer_id, f"{hub.base}/x", f"name: {HOSTILE}")
-        put_aside(session, peer_id, f"{hub.base}/y", f"{HOSTILE}")
+        put_aside(session, peer_id, f"{hub.base}/x", f"name: {HOSTILE}", is_vouched=True)
+        put_aside(session, peer_id, f"{hub.base}/y", f"{HOSTILE}", is_vouched=True)
     page = service.client.get("/hubs/barcelona/health", headers=BROWSER).text
     assert Outline(page).all("script") == []
     assert Outline(page).all("img") == []

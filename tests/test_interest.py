@@ -79,6 +79,9 @@ def test_a_plain_message_is_a_note_to_the_author_alone(between: Between) -> None
     assert create["actor"] == note["attributedTo"] == "http://testserver/actor"
     assert create["to"] == note["to"] == [between.author]
     assert note["tag"][0]["href"] == between.author
+    assert note["tag"][0]["name"] == f"@ines@{between.authors.base.partition('://')[2]}"
+    assert "Write to them yourself" in note["content"]
+    assert "offer" not in note["content"]
     assert "&lt;script&gt;alert(1)&lt;/script&gt;<br>Tom &amp; Ann" in note["content"]
     assert "<script" not in note["content"]
 

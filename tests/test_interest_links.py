@@ -142,6 +142,19 @@ def test_what_is_no_address_of_a_member_is_refused(service: Served, authors: Hub
         assert refused.status_code in {422, 503}, address
 
 
+@pytest.mark.parametrize("path", ["/listings/{}/interest", "/l/{}/interest"])
+def test_nobody_has_us_ask_hubs_without_end(
+    service: Served, authors: HubServer, hub: HubServer, path: str
+) -> None:
+    address = webfinger(hub, {"rel": SUBSCRIBE, "template": f"{hub.base}/open?uri={{uri}}"})
+    path = path.format(listing_id(f"{authors.base}/proposals/1"))
+    answers = [service.get(path, hub=address).status_code for _ in range(31)]
+
+    assert answers == [200] * 30 + [429]
+    assert len(hub.asked) == 30
+    assert service.get(path).status_code == 200  # which asks nobody
+
+
 def test_one_hub_is_asked_once_at_a_time_and_eight_in_all() -> None:
     asyncio.run(_ask_many())
 

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hub_server import Crawling
 from other_software import Site, count, join, nothing_kept, peer_of
 from sqlalchemy import Engine, select, update
-from test_commands import good, refused
+from test_commands import good, refused, run
 
 from api.migrations import upgrade
 from commons.database import now, reading, transaction
@@ -166,8 +167,9 @@ def test_an_invitation_is_revoked_unless_it_was_used(engine: Engine) -> None:
         invite(session, "https://leeds.example", EVIDENCE)
         (fresh, _) = open_invitations(session)
         revoke_invitation(session, fresh.id)
-        with pytest.raises(ConflictError):
-            revoke_invitation(session, used)
+        for done in (used, fresh.id):
+            with pytest.raises(ConflictError):
+                revoke_invitation(session, done)
         with pytest.raises(NotFoundError):
             revoke_invitation(session, 999)
         assert [row.id for row in open_invitations(session)] == [used]
@@ -185,13 +187,57 @@ def test_the_operator_invites_lists_and_revokes(settings: Settings, site: Site) 
     listed = good(settings, "hub", "invitations")
     assert made["invitation"] not in listed
     assert uri in listed
-    good(settings, "hub", "invitations", "--revoke", "1")
+    assert run(settings, "hub", "invitations", "--revoke", "1").stderr.endswith("1 is revoked.\n")
+    refused(settings, "hub", "invitations", "--revoke", "1", code=1)
     refused(settings, "hub", "join", uri, "--invitation", made["invitation"], code=1)
 
     again = json.loads(good(settings, "hub", "invite", uri, "--evidence", EVIDENCE))
     told = good(settings, "hub", "join", uri, "--invitation", again["invitation"])
     assert "is followed as the group barcelona" in told
     assert made["invitation"] != again["invitation"]
+
+
+def test_an_account_is_invited_as_the_actor_that_it_is(settings: Settings, site: Site) -> None:
+    upgrade(settings.effective_database_url)
+    uri = site.actor("/group", "Group", "barcelona")
+    account = f"@barcelona@{site.base.partition('://')[2]}"
+    site.webfinger(f"acct:{account[1:]}", uri)
+
+    made = json.loads(good(settings, "hub", "invite", account, "--evidence", EVIDENCE))
+
+    assert made["address"] == uri
+    told = good(settings, "hub", "join", account, "--invitation", made["invitation"])
+    assert "is followed" in told
+
+
+@pytest.mark.parametrize("kind", ["ces", "push", "relay"])
+def test_who_cannot_redeem_is_not_invited(settings: Settings, kind: str) -> None:
+    upgrade(settings.effective_database_url)
+    invited = ("hub", "invite", "https://hub.example", "--evidence", EVIDENCE, "--kind", kind)
+    assert run(settings, *invited).exit_code == 2
+    assert "https://hub.example" not in good(settings, "hub", "invitations")
+
+
+@pytest.mark.parametrize("separator", [";", "\t", ","])
+def test_a_list_is_read_whatever_separates_its_columns(
+    settings: Settings, site: Site, tmp_path: Path, separator: str
+) -> None:
+    upgrade(settings.effective_database_url)
+    agreed = site.actor("/barcelona", "Group", "barcelona", indexable=True)
+    table = tmp_path / "hubs.csv"
+    table.write_text(f"Name{separator}URL\nBarcelona{separator}{agreed}\n", encoding="utf-8")
+    told = json.loads(good(settings, "hub", "discover", str(table), "--json"))["hubs"]
+    assert [(hub["address"], hub["state"]) for hub in told] == [(agreed, "consented")]
+
+
+def test_a_list_that_leads_nowhere_fails(settings: Settings, site: Site, tmp_path: Path) -> None:
+    upgrade(settings.effective_database_url)
+    missing = tmp_path / "none.csv"
+    assert "is no file" in refused(settings, "hub", "discover", str(missing), code=2)
+    unnamed = tmp_path / "hubs.csv"
+    unnamed.write_text("Name;Where\nBarcelona;here\n", encoding="utf-8")
+    assert "address" in refused(settings, "hub", "discover", str(unnamed), code=2)
+    assert run(settings, "hub", "discover", f"{site.base}/none").exit_code == 1
 
 
 def test_the_operator_discovers_a_list_of_hubs(

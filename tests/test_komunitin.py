@@ -13,6 +13,7 @@ from source_servers import JSON_API, Json, Komunitin
 
 from commons.errors import MalformedError
 from crawler.peers import PeerKind
+from crawler.plain_words import explain
 from crawler.sources.komunitin import read_groups, read_page, read_tolerantly
 from crawler.vocabulary import Found
 from marketplace.drafts import Draft, ListingType
@@ -259,3 +260,15 @@ def test_links_that_are_none_break_nothing(page: Json, link: str) -> None:
     item["links"]["self"] = link
     read_page(page, ADDRESS)
     read_groups(page, "https://kom.example")
+
+
+def test_an_answer_that_is_no_page_says_what_address_to_give() -> None:
+    with pytest.raises(MalformedError) as refusal:
+        read_page({}, ADDRESS)
+    assert "https://host/GROUP" in explain(refusal.value.detail).mend
+
+
+def test_a_listing_of_another_host_says_which_address_is_meant(page: Json) -> None:
+    page["data"][0]["links"] = {"self": "https://other.example/GRP0/offers/1"}
+    _, refused = read_page(page, ADDRESS)
+    assert "another host" in explain(refused[0][1]).said

@@ -12,6 +12,7 @@ from commons.key_formats import generate_rsa
 from commons.settings import Settings
 from commons.signatures import Message
 from crawler.kept import InboxMessage
+from crawler.peers import PeerState
 from marketplace.listings import WithdrawnReason
 
 Signer = Callable[..., Message]
@@ -117,3 +118,19 @@ def test_one_that_is_gone_can_say_nothing_else(
         refused(crawling, sign(pushed(crawling, said), RSA, key_id), UnauthenticatedError)
     # That it was asked for just now does not keep it from leaving.
     crawling.receive(sign(pushed(crawling, leave(listed)), RSA, key_id))
+
+
+def test_no_member_says_that_its_hub_is_gone(
+    crawling: Crawling, listed: HubServer, sign: Signer
+) -> None:
+    key_id = with_key(listed, "mallory")
+    gone = listed.activity("Delete", listed.actor_uri, by=f"{listed.base}/members/mallory")
+    crawling.receive(sign(pushed(crawling, gone), RSA, key_id))
+    crawling.work()
+    assert crawling.titles() == ["Bicycle repair 1"]
+    assert crawling.peer(listed).state is PeerState.LIVE
+    assert "hub's actor" in crawling.put_aside()[listed.actor_uri]
+
+    crawling.push_and_work(listed, listed.activity("Delete", listed.actor_uri))
+    assert crawling.titles() == []
+    assert crawling.peer(listed).state is PeerState.GONE

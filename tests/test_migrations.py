@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from conftest import disposed, new_database
+from conftest import disposed
 from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 
@@ -20,6 +20,7 @@ import crawler
 import marketplace
 from api.migrations import upgrade, upgrade_engine
 from api.tables import metadata
+from bench.postgres import new_database
 from commons.database import append_only_ddl, make_engine
 
 BEFORE_0005 = (

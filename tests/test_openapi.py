@@ -1,6 +1,7 @@
 """The interface describes itself: every route with words and examples, every reference whole."""
 
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from api.routes import (
     hubs,
     interest,
     listings,
+    proofs,
+    pushed,
     suggestions,
     transfers,
     why,
@@ -109,6 +112,18 @@ def test_every_problem_is_described_as_one(description: Json) -> None:
         assert problems, name
         for status, answer in problems.items():
             assert list(answer["content"]) == ["application/problem+json"], (name, status)
+
+
+@pytest.mark.parametrize("route", [interest, pushed, why, proofs])
+def test_what_hubs_call_tells_its_own_problems_and_has_schemas(
+    description: Json, route: ModuleType
+) -> None:
+    for one in route.router.routes:
+        operation = description["paths"][one.path][min(one.methods).lower()]
+        assert any(status.startswith("4") for status in operation["responses"]), one.path
+        for status in operation["responses"].keys() & {"200", "201"}:
+            for content in operation["responses"][status]["content"].values():
+                assert content["schema"], (one.path, status)
 
 
 def test_every_reference_leads_somewhere(description: Json) -> None:

@@ -184,7 +184,9 @@ def test_what_robots_txt_refuses_is_told(settings: Settings) -> None:
 def test_a_field_that_breaks_its_rule_is_named() -> None:
     trouble = explain("attributedTo: must be of the origin of the id")
     assert trouble.said == "`attributedTo` must be of the origin of the id."
-    assert trouble.mend == "Mend `attributedTo` where it is published."
+    assert trouble.mend == (
+        "Have whoever runs the hub's software mend `attributedTo` where it is published."
+    )
 
 
 @pytest.mark.parametrize(

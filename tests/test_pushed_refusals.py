@@ -30,6 +30,32 @@ def test_nobody_speaks_for_another_origin(pushing: Pushing, field: str) -> None:
     assert pushing.kept() == 0
 
 
+@pytest.mark.parametrize(
+    ("more", "field", "rule"),
+    [
+        (
+            {"type": "request"},
+            "type",
+            "must be 'offer' or 'want', which ActivityPub calls a request",
+        ),
+        ({"type": "gift"}, "type", "must be 'offer' or 'want'"),
+        ({"title": ""}, "title", "must have at least 1 character"),
+        ({"color": "red"}, "color", "is not known here, so it must not be there"),
+    ],
+)
+def test_a_refusal_says_its_rule_in_our_words(
+    pushing: Pushing, more: dict[str, Any], field: str, rule: str
+) -> None:
+    told = problem(pushing.put(**more), 422, "invalid")
+    assert (told["field"], told["rule"]) == (field, rule)
+    assert pushing.kept() == 0
+
+
+def test_local_money_without_a_name_is_the_groups(pushing: Pushing) -> None:
+    uri = pushing.put(payments=[{"means": "local", "amount": "3"}]).json()["uri"]
+    assert pushing.listing(uri).payments == [{"means": "group-default", "amount": "3"}]
+
+
 def test_another_groups_listing_at_the_same_origin_is_not_taken_over(pushing: Pushing) -> None:
     uri = f"{pushing.hub.base}/offers/7"
     pushing.put(uri=uri, updated=at(1))

@@ -17,6 +17,7 @@ from commons.jobs import Runner
 from commons.settings import Settings
 from commons.signatures import Message, generate_ed25519
 from crawler import work
+from crawler.batches import Batches
 from crawler.inbox import Inbox
 from crawler.kept import InboxMessage
 from marketplace.listings import Outcome, Version, upsert_many
@@ -175,3 +176,49 @@ def test_a_delete_between_two_versions_is_handled_in_its_turn(
     handle_once(crawling)
 
     assert crawling.titles() == ["Again"]
+
+
+def test_a_batch_whose_end_was_lost_in_a_crash_is_repeated_without_harm(
+    crawling: Crawling, hub: HubServer
+) -> None:
+    """The batch commits, and the process ends before its rows are told to be done."""
+    crawling.push_and_work(hub, hub.activity("Create", hub.proposal(0)))  # its author is known now
+    changed, deleted = hub.proposal(1), hub.proposal(2)
+    nameless = hub.activity("Create", hub.proposal(3, name=""))
+    for document in (
+        hub.activity("Create", changed),
+        hub.activity("Create", deleted),
+        nameless,
+        hub.activity("Update", hub.proposal(1, hours=5, name="Changed")),
+        hub.delete(deleted, hours=2),
+    ):
+        crawling.push(hub, document)
+    with reading(crawling.engine) as session:
+        waiting = set(
+            session.scalars(select(InboxMessage.id).where(InboxMessage.due_at.is_not(None)))
+        )
+
+    async def lost(door: Door) -> set[int]:
+        return await Batches(crawling.engine, door).handle(sorted(waiting))
+
+    assert crawling.run(lost) == waiting
+    before, kept = crawling.put_aside(), bodies(crawling)
+    assert crawling.titles() == ["Bicycle repair 0", "Changed"]
+    assert list(before) == [nameless["object"]["id"]]
+    assert deleted["id"] not in "".join(kept)
+
+    handle_once(crawling)
+
+    assert crawling.titles() == ["Bicycle repair 0", "Changed"]
+    assert crawling.put_aside() == before
+    assert bodies(crawling) <= kept
+    with reading(crawling.engine) as session:
+        rows = session.execute(select(InboxMessage.due_at, InboxMessage.attempts)).all()
+    assert {tuple(row) for row in rows} == {(None, 0)}
+
+
+def bodies(crawling: Crawling) -> set[str]:
+    """Return what is kept of what was pushed."""
+    with reading(crawling.engine) as session:
+        kept = select(InboxMessage.body).where(InboxMessage.body.is_not(None))
+        return {body or "" for body in session.scalars(kept)}

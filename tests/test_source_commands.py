@@ -14,6 +14,7 @@ from test_commands import good, refused
 
 from api.migrations import upgrade
 from commons.database import make_engine, reading
+from commons.groups import Currency
 from commons.settings import Settings
 from crawler.peers import Peer, PeerState
 from marketplace.listings import Listing
@@ -97,6 +98,32 @@ def test_an_hour_is_a_currency_that_everybody_knows(settings: Settings) -> None:
     assert listed(settings)[0]["by_hand"] is True
 
 
+@pytest.mark.parametrize("hour", ["wd:Q25235", "Q25235"])
+def test_a_currency_is_given_by_the_name_of_its_item(settings: Settings, hour: str) -> None:
+    add(settings, "timeoverflow", "https://bank.example/", "--by-hand", "--currency", hour)
+    engine = make_engine(settings.effective_database_url)
+    with reading(engine) as session:
+        assert session.query(Currency).one().uri == "http://www.wikidata.org/entity/Q25235"
+    engine.dispose()
+
+
+def test_an_address_that_was_removed_is_added_under_another_id(
+    settings: Settings, komunitin: Komunitin
+) -> None:
+    named = ("--name", "Girona", *EVIDENCE)
+    typed = ("source", "add", "komunitin", komunitin.address, *named, "--group", "giorna")
+    good(settings, *typed)
+    work(settings)
+    also = ("source", "add", "komunitin", komunitin.address, *named, "--group", "girona")
+    refused(settings, *also, code=1)
+    good(settings, "source", "remove", "giorna")
+    good(settings, *also)
+    work(settings)
+    (one,) = listed(settings)
+    assert (one["group"], one["listings"]) == ("girona", 1)
+    assert "giorna" not in good(settings, "hub", "list")
+
+
 def test_a_file_is_read_with_counts_and_each_refusal(settings: Settings, tmp_path: Path) -> None:
     add(settings, "ces", "https://ces.example/", "--by-hand")
     file = tmp_path / "offers.csv"
@@ -106,13 +133,17 @@ def test_a_file_is_read_with_counts_and_each_refusal(settings: Settings, tmp_pat
     assert "inserted: 1" in lines
     assert "invalid: 1" in lines
     assert "withdrawn: 0" in lines
-    assert lines[-1].startswith("line 3: title: must not be empty")
+    assert lines[-2].startswith("line 3: title: must not be empty")
+    assert "not public: 1" in lines
+    assert lines[-1] == "line 4: scope: is not 3, which is for everybody"
     assert "Secret" not in said
     assert "unchanged: 1" in good(settings, "source", "read", "ces", str(file), "--group", "girona")
 
-    file.write_text("\n".join([HEADER, row("Honey")]))
+    file.write_text("\n".join([HEADER, row("Honey"), row("Old", expires="2020-01-01")]))
     read = ("source", "read", "ces", str(file), "--group", "girona", "--complete")
-    assert "withdrawn: 1" in good(settings, *read).splitlines()
+    lines = good(settings, *read).splitlines()
+    assert {"withdrawn: 1", "inserted: 1", "expired: 1"} <= set(lines)
+    assert lines[-1].startswith("expires: is over already, so it is not shown (https://ces.example")
     assert listed(settings)[0]["listings"] == 1
 
 
@@ -149,7 +180,11 @@ def test_what_is_not_there_is_told_in_one_line(settings: Settings, tmp_path: Pat
     read = ("source", "read", "ces", str(file), "--group")
     assert "offers.csv" in refused(settings, *read, "girona", code=1)
     file.write_text(HEADER)
-    assert "nobody" in refused(settings, *read, "nobody", code=1)
+    assert "--group nobody --by-hand" in refused(settings, *read, "nobody", code=1)
+    other = tmp_path / "all.csv"
+    other.write_text(HEADER)
+    unclear = ("source", "read", "ces", str(other), "--group", "girona")
+    assert refused(settings, *unclear, code=2).startswith("localpay: file: must say by its name")
     wrong = ("source", "read", "timeoverflow", str(file), "--group", "girona")
     assert "kind" in refused(settings, *wrong, code=2)
     assert "nobody" in refused(settings, "source", "remove", "nobody", code=1)

@@ -80,6 +80,31 @@ def test_a_persons_word_is_shown_where_it_stands(  # noqa: PLR0913, PLR0917 (two
         assert timedelta(0) <= now(session) - told.evidence.seen < timedelta(minutes=5)
 
 
+@pytest.mark.parametrize(
+    ("evidence", "member"),
+    [
+        ({"kind": "registration"}, "listings"),
+        ({"kind": "indexable"}, "indexable"),
+        ({"kind": "invitation"}, "invitation"),
+        ({"kind": "operator", "evidence": "Ada wrote on paper"}, "agreement"),
+        ({"kind": "another"}, "consent"),
+        (None, "consent"),
+    ],
+)
+def test_no_hub_is_said_to_have_signed_what_it_said_otherwise(
+    crawling: Crawling, hub: HubServer, evidence: Json | None, member: str
+) -> None:
+    proposal = hub.serve(hub.proposal(1))
+    crawling.push_and_work(hub, hub.activity("Create", proposal))
+    with transaction(crawling.engine) as session:
+        session.execute(update(Peer).values(consent_evidence=evidence))
+    told = why_of(crawling, proposal["id"]).evidence
+
+    assert told.member == member
+    assert ("signed" in told.says) is (member == "listings")
+    assert "Ada" not in told.says  # who agreed is between them and the operator
+
+
 def test_it_is_told_how_a_listing_came(crawling: Crawling, hub: HubServer) -> None:
     pushed, announced, crawled = (hub.serve(hub.proposal(number)) for number in (1, 2, 3))
     crawling.push_and_work(hub, hub.activity("Create", pushed))

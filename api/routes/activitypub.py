@@ -23,9 +23,20 @@ _ACTIVITY_EXAMPLE: Final[dict[str, Any]] = {
     "actor": "https://hub.example/members/ines",
     "to": ["https://www.w3.org/ns/activitystreams#Public"],
     "object": {
+        "@context": [
+            "https://www.w3.org/ns/activitystreams",
+            {"vf": "https://w3id.org/valueflows/ont/vf#", "Proposal": "vf:Proposal"},
+        ],
         "id": "https://hub.example/listings/7",
         "type": "Proposal",
+        "purpose": "offer",
+        "attributedTo": "https://hub.example/members/ines",
+        "audience": "https://hub.example/group",
+        "to": ["https://www.w3.org/ns/activitystreams#Public"],
         "name": "Bicycle repair",
+        "content": "<p>I mend your bicycle in my workshop or at your door.</p>",
+        "published": "2026-05-01T09:00:00Z",
+        "updated": "2026-05-02T10:00:00Z",
     },
 }
 

@@ -10,25 +10,36 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
+from api import problems
+from api.allowances import client_of
 from api.bodies import MEDIA_TYPE, StrictBody, body_of, described
 from api.caching import NOT_KEPT
 from api.callers import Sharing
-from api.services import Shared
+from api.services import Services, Shared
 from commons.answers import is_activity_media_type
 from commons.database import reading, transaction
+from commons.errors import (
+    ConflictError,
+    FetchError,
+    ForbiddenError,
+    InvalidError,
+    MalformedError,
+    NotFoundError,
+    TooLargeError,
+    TooManyError,
+    UnauthenticatedError,
+    UnsupportedMediaError,
+)
 from commons.json_reading import read_json
 from crawler.interest.asking import ask, listing_to_answer, view
-from crawler.interest.home import Homes
 from crawler.interest.rows import InterestState
 from crawler.interest.saying import LONGEST_MESSAGE, Said, read_message, read_offer
 from marketplace.listings import Listing
 
 ACTIVITY: Final = "application/activity+json"
 
-router = APIRouter(tags=["Marketplace"])
-
-# One for this process, since what is bounded is how much it asks of the network.
-HOMES: Final = Homes()
+router = APIRouter(tags=["Marketplace"], responses=problems.answers(NotFoundError))
+_UNSIGNED: Final = problems.answers(UnauthenticatedError, ForbiddenError)
 
 INTEREST_EXAMPLE: Final[dict[str, Any]] = {
     "id": "0d3f6c1e-6f0a-4b0e-9c38-6a1f6f2a4d11",
@@ -115,8 +126,14 @@ _BODY["requestBody"]["content"][ACTIVITY] = {
     status_code=201,
     summary="Tell a listing's author that a member is interested",
     responses={
-        200: _answer("Told before: how it stands now.", INTEREST_EXAMPLE),
+        200: {
+            **_answer("Told before: how it stands now.", INTEREST_EXAMPLE),
+            "model": InterestView,
+        },
         201: _answer("Taken; it is passed on.", {**INTEREST_EXAMPLE, "state": "waiting"}),
+        **_UNSIGNED,
+        **problems.answers(MalformedError, ConflictError, TooLargeError, UnsupportedMediaError),
+        **problems.answers(InvalidError, TooManyError),
     },
     openapi_extra=_BODY,
 )
@@ -147,9 +164,13 @@ async def post_interest(
 @router.get(
     "/listings/{listing_id}/interest",
     summary="Where a listing is answered",
-    responses={200: _answer("Addresses to open.", LINK_EXAMPLE)},
+    responses={
+        200: _answer("Addresses to open.", LINK_EXAMPLE),
+        **problems.answers(InvalidError, TooManyError, FetchError),
+    },
 )
 async def get_link(
+    request: Request,
     response: Response,
     listing_id: ListingId,
     services: Shared,
@@ -168,7 +189,7 @@ async def get_link(
     which others follow. Nothing is kept of who asked.
     """
     listing = await run_in_threadpool(listing_of, services.engine, listing_id)
-    home = await HOMES.page(services.door, hub, listing.uri) if hub else None
+    home = await home_page(services, request, hub, listing.uri) if hub else None
     response.headers["Cache-Control"] = NOT_KEPT
     return LinkView(
         listing=listing.id, url=listing.url or listing.uri, object=listing.uri, home=home
@@ -178,7 +199,7 @@ async def get_link(
 @router.get(
     "/interests/{interest_id}",
     summary="How an interest stands",
-    responses={200: _answer("The interest.", INTEREST_EXAMPLE)},
+    responses={200: _answer("The interest.", INTEREST_EXAMPLE), **_UNSIGNED},
 )
 def get_interest(
     response: Response,
@@ -204,6 +225,13 @@ def listing_of(engine: Engine, listing_id: str) -> Listing:
         listing = listing_to_answer(session, listing_id)
         session.expunge(listing)
         return listing
+
+
+async def home_page(services: Services, request: Request, hub: str, listing_uri: str) -> str:
+    """Return where a member's hub opens a listing, as often as anybody may have us ask."""
+    services.allowances.homes_by_client.take("30 hubs a minute are asked", client_of(request))
+    services.allowances.homes.take("many hubs are asked right now")
+    return await services.homes.page(services.door, hub, listing_uri)
 
 
 def _author_of(engine: Engine, listing_id: str) -> str:

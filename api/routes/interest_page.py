@@ -3,11 +3,11 @@
 from typing import Final
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.caching import NOT_KEPT
-from api.routes.interest import HOMES, listing_of
+from api.routes.interest import home_page, listing_of
 from api.routes.pages import render
 from api.services import Shared
 from commons.errors import FetchError, InvalidError, NotFoundError, TooManyError
@@ -18,7 +18,9 @@ _GONE: Final = {"title": "Not found", "message": "This listing is not here, or n
 
 
 @router.get("/l/{listing_id}/interest")
-async def interest_page(listing_id: str, services: Shared, hub: str = "") -> Response:
+async def interest_page(
+    request: Request, listing_id: str, services: Shared, hub: str = ""
+) -> Response:
     """Ask for the member's address, and show the page at which its hub opens the listing."""
     try:
         listing = await run_in_threadpool(listing_of, services.engine, listing_id)
@@ -26,11 +28,11 @@ async def interest_page(listing_id: str, services: Shared, hub: str = "") -> Res
         return render("message.html", _GONE, 404)
     home, trouble, status = "", "", 200
     try:
-        home = await HOMES.page(services.door, hub, listing.uri) if hub else ""
+        home = await home_page(services, request, hub, listing.uri) if hub else ""
     except InvalidError as error:
         trouble, status = f"This {error.rule}.", 422
     except TooManyError:
-        trouble, status = "Too many hubs are being asked. Try again in a few seconds.", 429
+        trouble, status = "Too many hubs are being asked. Try again in a minute.", 429
     except FetchError:
         trouble, status = "Your hub does not answer now. Try again a little later.", 503
     context = {

@@ -11,7 +11,7 @@ from api import problems
 from api.allowances import client_of
 from api.routes.health_of_hubs import TITLES
 from api.routes.pages import render
-from api.services import Shared
+from api.services import Services, Shared
 from commons.errors import (
     ConflictError,
     ForbiddenError,
@@ -23,6 +23,7 @@ from commons.errors import (
     UnsupportedMediaError,
 )
 from crawler import joining
+from crawler.finding import ADDRESS_MOST_CHARS
 from crawler.joining import Joined
 from crawler.plain_words import Trouble, known
 
@@ -37,11 +38,18 @@ _SLOW: Final = Trouble(
     None, "The hub takes too long to answer.", "See why it is slow, then try again."
 )
 
+_OTHER_WAYS: Final = (
+    "Where there is no such account, its software does not speak ActivityPub: a website alone "
+    "never does. Take one of the other ways below."
+)
+
 
 @router.get("/join")
-async def join_page() -> Response:
-    """Show the form."""
-    return _page()
+async def join_page(services: Shared, address: str = "", invitation: str = "") -> Response:
+    """Show the form, filled in with what a link to it holds; nothing is done before it is sent."""
+    if len(address) > ADDRESS_MOST_CHARS or len(invitation) > _LONGEST_CODE:
+        address = invitation = ""
+    return _page(services, address, invitation)
 
 
 @router.post("/join")
@@ -67,13 +75,13 @@ async def join(request: Request, services: Shared) -> Response:
                 invitation=code or None,
             )
     except TimeoutError:
-        return _page(address, _SLOW)
+        return _page(services, address, code, _SLOW)
     except (InvalidError, ForbiddenError, ConflictError, TooManyError) as error:
-        return _refusal(address, error)
+        return _refusal(services, address, code, error)
     services.worker.wake()
     if joined.group_id is not None and joined.to_mend is None:
         return RedirectResponse(f"/hubs/{joined.group_id}/health", 303)
-    return _page(address, _to_mend(joined), joined)
+    return _page(services, address, code, _to_mend(joined), joined)
 
 
 async def _filled_in(request: Request) -> tuple[str, str]:
@@ -107,18 +115,22 @@ def _to_mend(joined: Joined) -> Trouble:
     trouble = known(told)
     if trouble is not None and trouble.step is not None:
         return trouble
-    first = known(joined.tried[0].outcome) if joined.tried else None
+    outcomes = [known(step.outcome) for step in joined.tried]
+    first = outcomes[0] if outcomes else None
     said = first.said if first else "No group's actor was found there."
-    return Trouble(None, said, _sentence(told.partition(" (")[0]))
+    ways = "" if joined.software or None in outcomes else f" {_OTHER_WAYS}"
+    return Trouble(None, said, f"{_sentence(told.partition(' (')[0])}{ways}")
 
 
 def _sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:].removesuffix('.')}."
 
 
-def _refusal(address: str, error: LocalPayError) -> Response:
+def _refusal(services: Services, address: str, code: str, error: LocalPayError) -> Response:
     response = _page(
+        services,
         address,
+        code,
         Trouble(None, _sentence(error.detail), ""),
         status=problems.kind_of(error).status,
         field=error.field if isinstance(error, InvalidError) else "",
@@ -128,8 +140,10 @@ def _refusal(address: str, error: LocalPayError) -> Response:
     return response
 
 
-def _page(
+def _page(  # noqa: PLR0913 (what was filled in, and what came of it)
+    services: Services,
     address: str = "",
+    invitation: str = "",
     trouble: Trouble | None = None,
     joined: Joined | None = None,
     *,
@@ -139,6 +153,10 @@ def _page(
     steps = joined.tried if joined else ()
     context = {
         "address": address,
+        "invitation": invitation,
+        "actor_uri": joined.actor_uri if joined else None,
+        "host": services.settings.base_url,
+        "contact": services.settings.contact,
         "trouble": trouble,
         "step": TITLES[trouble.step] if trouble and trouble.step else "",
         "field": field,

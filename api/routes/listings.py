@@ -1,5 +1,6 @@
 """Search for listings, and one listing with its sources and why it is here."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -11,6 +12,7 @@ from api.caching import Cacheable, etag_of, holds, not_modified
 from api.searching import in_turn, search
 from api.services import Reading, Shared
 from commons.errors import NotFoundError
+from crawler.why import Way, take_away
 from marketplace import listings
 from marketplace.drafts import ListingType
 from marketplace.duplicates import sources_of
@@ -272,7 +274,7 @@ async def search_listings(request: Request, services: Shared) -> Response:
                             "basis": "hub",
                             "since": "2026-05-02T10:00:07Z",
                             "asked_by": "https://hub.example/group",
-                            "take_away": "Delete it at its origin.",
+                            "take_away": "Delete it in its group, whose hub then deletes it here.",
                         },
                     }
                 }
@@ -282,6 +284,7 @@ async def search_listings(request: Request, services: Shared) -> Response:
 )
 def get_listing(
     session: Reading,
+    services: Shared,
     listing_id: Annotated[
         str, Path(description="The listing's short id.", examples=["k3v7q2m5x6abc"])
     ],
@@ -291,10 +294,11 @@ def get_listing(
     if listing is None:
         msg = "there is no such listing, or none any more"
         raise NotFoundError(msg)
-    return detail_of(listing, sources_of(session, listing))
+    ways = take_away(session, services.settings, listing)
+    return _detail(listing, sources_of(session, listing), ways)
 
 
-def detail_of(listing: Listing, sources: list[str]) -> ListingDetail:
+def _detail(listing: Listing, sources: list[str], ways: Sequence[Way]) -> ListingDetail:
     """Return what is told of a listing that is shown."""
     return ListingDetail(
         id=listing.id,
@@ -318,16 +322,15 @@ def detail_of(listing: Listing, sources: list[str]) -> ListingDetail:
         url=listing.url or listing.uri,
         sources=sources,
         interest=f"/listings/{listing.id}/interest",
-        why=why(listing),
+        why=why(listing, ways),
     )
 
 
-def why(listing: Listing) -> Why:
-    """Return on whose word a listing is shown, and how its author takes it away."""
+def why(listing: Listing, ways: Sequence[Way]) -> Why:
+    """Return on whose word a listing is shown, and how it is taken away: one of these ways."""
     return Why(
         basis=str(listing.consent_basis),
         since=listing.consent_at or listing.confirmed_at,
         asked_by=listing.consented_by,
-        take_away="Delete it at its origin, leave the public out of its searchableBy, or set "
-        "indexable to false on its author's actor; it is then removed here too.",
+        take_away=" Or: ".join(way.do for way in ways),
     )

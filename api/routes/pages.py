@@ -31,10 +31,14 @@ from api.searching import search
 from api.services import Reading, Shared
 from commons.errors import InvalidError, NotFoundError, UnavailableError
 from commons.groups import Currency
+from commons.settings import Settings
+from crawler.peers import FOLLOWS, PeerKind
+from crawler.why import kind_of_source, take_away
 from marketplace import listings
 from marketplace.consent import ConsentBasis
 from marketplace.currencies import unit_of
 from marketplace.gazetteer import gazetteer
+from marketplace.listings import Listing
 from marketplace.payment import PaymentMeans
 from marketplace.query import Page
 
@@ -44,6 +48,10 @@ _ALLOWED_BY: Final = {
     ConsentBasis.ACTOR_INDEXABLE: "Its author, who lets search services hold what they publish",
     ConsentBasis.HUB: "The author's group, for what its members publish to everybody",
 }
+
+_FILES: Final = frozenset({PeerKind.CES, PeerKind.TIMEOVERFLOW})
+_ANSWERED_FROM_AFAR: Final = FOLLOWS | {PeerKind.FASP}
+"""Of these each listing is an object that other hubs can open."""
 
 _CODE: Final = re.compile(r"`([^`]+)`")
 _NOT_NOW: Final = "Searching is not possible right now. Please come back a little later."
@@ -84,24 +92,37 @@ def search_page(request: Request, services: Shared, session: Reading) -> Respons
 
 
 @router.get("/l/{listing_id}")
-def listing_page(listing_id: str, request: Request, session: Reading) -> Response:
+def listing_page(listing_id: str, request: Request, services: Shared, session: Reading) -> Response:
     """Show one listing; the address may hold the question that led to it."""
     listing = listings.by_id(session, listing_id)
     if listing is None:
         message = "This listing is not here, or not any more."
         return render("message.html", {"title": "Not found", "message": message}, 404)
     question = urlencode(request.query_params.multi_items())
+    told = why(listing, take_away(session, services.settings, listing))
     context = {
         "listing": listing,
         "body": Markup(listing.body),  # noqa: S704 (sanitised before it was stored)
-        "why": why(listing),
-        "allowed_by": _ALLOWED_BY[ConsentBasis(why(listing).basis)],
+        "why": told,
+        "allowed_by": _ALLOWED_BY[ConsentBasis(told.basis)],
         "back": f"/?{question}" if question else "/",
-        "origin": listing.url or listing.uri,
+        "origin": origin_of(session, services.settings, listing),
+        "is_answered_from_afar": kind_of_source(session, listing) in _ANSWERED_FROM_AFAR,
         "groups": {group.id: group for group in taking_part(session)},
         "currencies": currency_codes(session),
     }
     return render("listing.html", context)
+
+
+def origin_of(session: Session, settings: Settings, listing: Listing) -> str:
+    """Return the address at which people see a listing's origin, empty where there is none.
+
+    A line of a file has none of its own, and neither has what was pushed without its address.
+    """
+    is_ours = listing.uri.startswith(f"{settings.base_url}/")
+    if listing.url is not None or is_ours:
+        return listing.url or ""
+    return "" if kind_of_source(session, listing) in _FILES else listing.uri
 
 
 @router.get("/about/groups")

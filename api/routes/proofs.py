@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path
 from pydantic import BaseModel
 
+from api.problems import answers
 from api.services import Reading
 from commons.errors import NotFoundError
 from commons.proofs import CRYPTOSUITE
@@ -13,7 +14,7 @@ from crawler import proofs
 from crawler.proofs import ListingProof
 from marketplace import listings
 
-router = APIRouter(tags=["Marketplace"])
+router = APIRouter(tags=["Marketplace"], responses=answers(NotFoundError))
 
 _EXAMPLE: Final[dict[str, Any]] = {
     "listing": "https://hub.example/listings/7",

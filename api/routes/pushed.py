@@ -3,163 +3,65 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Request, Response
-from pydantic import AwareDatetime, BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
+from api import problems
 from api.bodies import MEDIA_TYPE, StrictBody, body_of, described
 from api.caching import NOT_KEPT
 from api.callers import Caller, Sharing, message_of, sharing_hub
 from api.problems import broken_rules
+from api.pushed_bodies import (
+    LISTING_EXAMPLE,
+    MANY_EXAMPLE,
+    STANDING_EXAMPLE,
+    TAKEN_EXAMPLE,
+    DescribedManyBody,
+    ListingBody,
+    ManyBody,
+    ManyView,
+    NamedListingBody,
+    PaymentBody,
+    PlaceBody,
+    StandingView,
+    TakenView,
+)
+from api.routes.health_of_hubs import wants_page
 from api.services import Services, Shared
 from commons.database import now, reading, transaction
-from commons.errors import ForbiddenError, InvalidError, NotFoundError
+from commons.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    MalformedError,
+    NotFoundError,
+    TooLargeError,
+    TooManyError,
+    UnauthenticatedError,
+    UnsupportedMediaError,
+)
 from crawler.peers import by_group
 from crawler.sources import push
 from crawler.sources.push import NAME_PATTERN, Pushed, Taken
 from crawler.terms import same_origin
-from marketplace.drafts import LONGEST_NAME, LONGEST_TITLE, MOST_VALUES, Draft, ListingType
+from marketplace.drafts import Draft
 from marketplace.listings import Outcome
 from marketplace.payment import Payment, PaymentMeans
 from marketplace.places import Precision
 
-MOST_LISTINGS: Final = 1_000
-_LONGEST_URI: Final = 2048
-_LANGUAGE: Final = r"^[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8}){0,4}$"
 _SEE_OTHER: Final = 303
 
-router = APIRouter(tags=["Marketplace"])
-
-LISTING_EXAMPLE: Final[dict[str, Any]] = {
-    "type": "offer",
-    "title": "Bicycle repair",
-    "body": "Brakes and gears, at your place or mine.",
-    "language": "en",
-    "categories": ["repair", "bicycles"],
-    "url": "https://hub.example/offers/7",
-    "place": {"name": "Gràcia", "lat": 41.4, "lon": 2.15},
-    "precision": "cell",
-    "payments": [{"means": "time", "amount": "1"}],
-    "updated": "2026-05-02T10:00:00Z",
-    "searchable": True,
-}
-TAKEN_EXAMPLE: Final[dict[str, Any]] = {
-    "id": "7",
-    "uri": "https://localpay.example/hubs/barcelona/listings/7",
-    "outcome": "inserted",
-    "field": None,
-    "reason": None,
-}
-MANY_EXAMPLE: Final[dict[str, Any]] = {
-    "listings": [{"id": "7", **LISTING_EXAMPLE}],
-    "complete": True,
-}
-STANDING_EXAMPLE: Final[dict[str, Any]] = {
-    "id": "7",
-    "uri": "https://localpay.example/hubs/barcelona/listings/7",
-    "listing": "k3v7q2m5x6abc",
-    "state": "shown",
-    "reason": None,
-    "pushed_at": "2026-05-02T10:00:07Z",
-    "updated": "2026-05-02T10:00:00Z",
-}
-
-
-class PlaceBody(StrictBody):
-    """Where it is, in degrees; what is kept of that is the middle of a cell of about 1.4 km."""
-
-    name: str | None = Field(default=None, max_length=LONGEST_NAME)
-    lat: float | None = Field(default=None, ge=-90, le=90)
-    lon: float | None = Field(default=None, ge=-180, le=180)
-
-
-class PaymentBody(StrictBody):
-    """One way to pay; `local`, `national` and `crypto` name their `currency`."""
-
-    means: PaymentMeans = Field(strict=False)
-    currency: str | None = Field(default=None, min_length=1, max_length=_LONGEST_URI)
-    amount: str | None = Field(default=None, pattern=r"^[0-9]{1,18}(\.[0-9]{1,18})?$")
-    text: str | None = Field(default=None, max_length=500)
-
-
-class ListingBody(StrictBody):
-    """One offer or want, whole: what is left out is not there any more.
-
-    `uri` is the hub's own address of it, for good; without it, it is the address of this call.
-    `searchable` false is the author's no. Without `updated`, each call is a newer version.
-    """
-
-    type: ListingType = Field(strict=False)
-    title: str = Field(min_length=1, max_length=LONGEST_TITLE)
-    body: str = ""
-    language: str | None = Field(default=None, pattern=_LANGUAGE)
-    categories: list[Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]] = Field(
-        default=[], max_length=MOST_VALUES
-    )
-    image: str | None = Field(default=None, max_length=_LONGEST_URI)
-    url: str | None = Field(default=None, max_length=_LONGEST_URI)
-    uri: str | None = Field(default=None, max_length=_LONGEST_URI)
-    author: str | None = Field(default=None, max_length=_LONGEST_URI)
-    place: PlaceBody | None = None
-    precision: Literal["cell", "group", "none"] = "cell"
-    remote: bool = False
-    payments: list[PaymentBody] = Field(default=[], max_length=MOST_VALUES)
-    published: AwareDatetime | None = Field(default=None, strict=False)
-    updated: AwareDatetime | None = Field(default=None, strict=False)
-    expires_at: AwareDatetime | None = Field(default=None, strict=False)
-    searchable: bool | None = None
-
-
-class ManyBody(StrictBody):
-    """Up to 1,000 listings, each with the hub's `id` of it; `complete` where these are all."""
-
-    listings: list[dict[str, Any]] = Field(max_length=MOST_LISTINGS)
-    complete: bool = False
-
-
-class NamedListingBody(ListingBody):
-    """One of many, with the hub's own id."""
-
-    id: str = Field(pattern=NAME_PATTERN)
-
-
-class DescribedManyBody(StrictBody):
-    """What `ManyBody` holds, each listing of which is read by itself."""
-
-    listings: list[NamedListingBody] = Field(max_length=MOST_LISTINGS)
-    complete: bool = False
-
-
-class TakenView(BaseModel):
-    """What became of a pushed listing; `field` and `reason` say why it was not taken."""
-
-    id: str
-    uri: str | None
-    outcome: Outcome
-    field: str | None
-    reason: str | None
-
-
-class ManyView(BaseModel):
-    """What became of each, in their order, and how many others were withdrawn."""
-
-    listings: list[TakenView]
-    withdrawn: int
-
-
-class StandingView(BaseModel):
-    """How a pushed listing stands: `shown`, or `withdrawn` with the reason; `listing` is ours."""
-
-    id: str
-    uri: str
-    listing: str
-    state: str
-    reason: str | None
-    pushed_at: datetime
-    updated: datetime
+router = APIRouter(
+    tags=["Marketplace"],
+    responses=problems.answers(UnauthenticatedError, ForbiddenError, NotFoundError),
+)
+_NOT_TAKEN: Final = problems.answers(
+    MalformedError, TooLargeError, UnsupportedMediaError, InvalidError, TooManyError
+)
 
 
 def _answer(text: str, example: object) -> dict[str, Any]:
@@ -179,8 +81,13 @@ Name = Annotated[
     status_code=201,
     summary="Push a listing",
     responses={
-        200: _answer("Known before: what became of it.", {**TAKEN_EXAMPLE, "outcome": "updated"}),
+        200: {
+            **_answer("Known before: what became of it.", {**TAKEN_EXAMPLE, "outcome": "updated"}),
+            "model": TakenView,
+        },
         201: _answer("Taken.", TAKEN_EXAMPLE),
+        **problems.answers(ConflictError),
+        **_NOT_TAKEN,
     },
     openapi_extra=described(ListingBody, LISTING_EXAMPLE),
 )
@@ -210,7 +117,10 @@ async def put_listing(  # noqa: PLR0913 (what is asked, by whom, of whom)
 @router.post(
     "/hubs/{group_id}/listings",
     summary="Push many listings",
-    responses={200: _answer("What became of each.", {"listings": [TAKEN_EXAMPLE], "withdrawn": 0})},
+    responses={
+        200: _answer("What became of each.", {"listings": [TAKEN_EXAMPLE], "withdrawn": 0}),
+        **_NOT_TAKEN,
+    },
     openapi_extra=described(DescribedManyBody, MANY_EXAMPLE),
 )
 async def post_listings(
@@ -236,7 +146,10 @@ async def post_listings(
     status_code=204,
     summary="Withdraw a pushed listing",
     response_class=Response,
-    responses={204: {"description": "It is not shown any more.", "content": {}}},
+    responses={
+        204: {"description": "It is not shown any more.", "content": {}},
+        **problems.answers(TooManyError),
+    },
 )
 async def delete_listing(
     group_id: GroupId, name: Name, caller: Sharing, services: Shared
@@ -262,7 +175,7 @@ async def get_listing(
 ) -> Response | StandingView:
     """Tell the hub, which signs this, how its listing stands; lead anybody else to the listing.
 
-    Unsigned, it answers 303 with the address of the listing while that is shown.
+    Unsigned, it answers 303 with the address of the listing, or of its page, while it is shown.
     """
     is_signed = "signature-input" in request.headers
     if is_signed:
@@ -273,7 +186,8 @@ async def get_listing(
         return stands
     if stands.state != "shown":
         raise NotFoundError("no such listing is shown")
-    return Response(status_code=_SEE_OTHER, headers={"Location": f"/listings/{stands.listing}"})
+    where = "/l/" if wants_page(request) else "/listings/"
+    return Response(status_code=_SEE_OTHER, headers={"Location": f"{where}{stands.listing}"})
 
 
 def _check_group(caller: Caller, group_id: str) -> None:
@@ -349,7 +263,9 @@ class _Reader:
 
     def _draft(self, name: str, body: ListingBody) -> Draft:
         place = body.place or PlaceBody()
-        payments = [Payment(one.means, one.currency, one.amount, one.text) for one in body.payments]
+        payments = [
+            Payment(_means(one), one.currency, one.amount, one.text) for one in body.payments
+        ]
         return Draft(
             uri=body.uri or push.uri_of(self.base_url, self.group_id, name),
             type=body.type,
@@ -370,6 +286,12 @@ class _Reader:
             updated=body.updated or self.moment,
             expires_at=body.expires_at,
         )
+
+
+def _means(payment: PaymentBody) -> PaymentMeans:
+    """Return by what it is paid; local money that is not named is the group's own."""
+    is_groups = payment.means is PaymentMeans.LOCAL and payment.currency is None
+    return PaymentMeans.GROUP_DEFAULT if is_groups else payment.means
 
 
 def _standing(engine: Engine, group_id: str, name: str) -> StandingView:

@@ -8,13 +8,14 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel
 
 from api.caching import Cacheable
+from api.problems import answers
 from api.services import Reading, Shared
 from commons.errors import NotFoundError
 from crawler.why import why
 from marketplace import listings
 from marketplace.consent import ConsentBasis
 
-router = APIRouter(tags=["Marketplace"], route_class=Cacheable)
+router = APIRouter(tags=["Marketplace"], route_class=Cacheable, responses=answers(NotFoundError))
 
 WHY_EXAMPLE: Final[dict[str, Any]] = {
     "basis": "hub",

@@ -55,6 +55,12 @@ def _where(engine: Engine, settings: Settings, peer_id: int) -> tuple[PeerKind, 
         return None if is_by_hand(peer) else (peer.kind, peer.actor_uri, facts.source_uri)
 
 
+def _answers(seen: list[Step] | None) -> bool:
+    """Tell whether a look saw the place where the listings are, and could read it."""
+    where = (step for step in seen or () if step.name is StepName.SOURCE)
+    return any(step.state is StepState.OK for step in where)
+
+
 def _told(
     engine: Engine, settings: Settings, peer_id: int, index: Index, seen: list[Step] | None
 ) -> Diagnosis:
@@ -78,7 +84,7 @@ def _told(
             listings=of_listings.listings_in_search(session, peer),
             steps=in_order(
                 from_facts.steps_of(facts),
-                of_listings.steps_of(session, peer, facts.source_uri, revision),
+                of_listings.steps_of(session, facts, revision, is_mended=_answers(seen)),
                 seen or (),
             ),
         )

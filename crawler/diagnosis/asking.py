@@ -11,10 +11,10 @@ from commons.fetch import DESCRIPTOR, Door
 from crawler.diagnosis.steps import Step, failed, not_needed, ok, troubled
 from crawler.origins import Actor, fetch_object, read_actor
 from crawler.peers import FOLLOWS, PeerKind
-from crawler.plain_words import StepName, explain
+from crawler.plain_words import StepName, allowing, explain
 from crawler.sources import Source
 from crawler.sources.reading import SOURCES
-from crawler.terms import Document, get, objects, types, values
+from crawler.terms import Document, get, objects, same_origin, types, values
 
 FETCHES_MOST: Final = 6
 _FOR_THE_ACTOR: Final = 2  # with a redirect or a second knock; the others are for the rest
@@ -43,7 +43,8 @@ async def look(door: Door, kind: PeerKind, uri: str, source_uri: str) -> list[St
     Nothing is stored. What robots.txt refuses is not asked for, and a host that is left alone
     for a while stays alone.
     """
-    seen = _Look(door.errand(uri, crawling=True, fetches=FETCHES_MOST - _FOR_THE_ACTOR), uri)
+    fetches = FETCHES_MOST - _FOR_THE_ACTOR
+    seen = _Look(door.errand(uri, crawling=True, anew=True, fetches=fetches), uri)
     source = SOURCES.get(kind)
     try:
         async with asyncio.timeout(SECONDS_MOST):
@@ -85,7 +86,7 @@ async def _fetch(look: _Look, door: Door, uri: str, name: StepName) -> Document 
     try:
         document = await fetch_object(door, uri)
     except (FetchError, InvalidError) as error:
-        trouble = explain(error.detail)
+        trouble = allowing(explain(error.detail), uri)
         step = troubled(name, trouble, error=error.detail)
         if trouble.step is None:
             look.steps.append(ok(StepName.CONNECTION, "It answers."))
@@ -121,7 +122,10 @@ def _seen_consent(actor: Actor) -> list[Step]:
     """Return the step of consent where the actor itself says no."""
     if actor.indexable is False:
         said = "The actor says `indexable: false`."
-        mend = "Set `indexable: true` on the group's actor, then have it looked at again."
+        mend = (
+            "Have whoever runs the hub's software set `indexable: true` on the group's actor; "
+            "then press Look now."
+        )
         return [failed(StepName.CONSENT, said, mend)]
     return []
 
@@ -158,7 +162,7 @@ async def _ask_source(look: _Look, source: Source, source_uri: str) -> None:
     try:
         batch = await source.read(look.door, source_uri, None)
     except (FetchError, InvalidError, MalformedError) as error:
-        trouble = explain(error.detail)
+        trouble = allowing(explain(error.detail), source_uri)
         look.steps.append(troubled(StepName.SOURCE, trouble, error=error.detail))
         return
     look.steps += [
@@ -179,7 +183,7 @@ async def _software(look: _Look) -> Step:
     links = await look.door.get_json(start, accept=DESCRIPTOR)
     documents = [link for link in objects(links.body, "links") if _is_nodeinfo(link)]
     href = max(documents, key=lambda link: str(link["rel"]), default={}).get("href")
-    if not isinstance(href, str):
+    if not isinstance(href, str) or not same_origin(href, look.uri):
         return not_needed(StepName.SOFTWARE, "It does not say.")
     told = await look.door.get_json(href, accept=DESCRIPTOR)
     software: Any = told.body.get("software")

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from commons.database import now
 from commons.groups import Hub, HubKey, HubState
+from crawler import moving
 from crawler.delivery import Delivery
 from crawler.diagnosis.steps import (
     Step,
@@ -20,12 +21,17 @@ from crawler.diagnosis.steps import (
     waiting,
 )
 from crawler.kept import PutAside
-from crawler.peers import FOLLOWS, INDEXED, Peer, PeerKind, PeerState
-from crawler.plain_words import StepName, explain
+from crawler.peers import BY_REGISTRATION, FOLLOWS, INDEXED, LEFT, Peer, PeerKind, PeerState
+from crawler.plain_words import StepName, allowing, explain
 from crawler.sources.reading import is_by_hand
 
-_BY_REGISTRATION: Final = "its registration"  # as `crawler.registration` notes it
 _REJECTED: Final = "rejected our Follow"
+_WORDS: Final = {
+    "indexable": "The hub agreed: its actor says `indexable: true`.",
+    "registration": "The hub agreed in its signed registration.",
+    "invitation": "The hub agreed by redeeming an invitation of this service's operator.",
+    "operator": "The hub agreed towards the operator of this service, who recorded it.",
+}
 _PUSHED: Final = frozenset({PeerKind.PUSH, PeerKind.FASP})
 _NOT_TAKEN: Final = "Its inbox does not take our Follow."
 _READ_ANYHOW: Final = "What it publishes is read once a week all the same."
@@ -93,7 +99,7 @@ def steps_of(facts: Facts) -> list[Step]:
         _address(facts),
         _connection(facts),
         _robots(facts),
-        not_needed(StepName.SOFTWARE, "It is asked for by a look now."),
+        not_needed(StepName.SOFTWARE, "Which one it is does not matter; a look now asks for it."),
         _actor(facts),
         _keys(facts),
         _consent(facts),
@@ -116,7 +122,7 @@ def noted(facts: Facts) -> Step | None:
     told_of_actor = error.startswith((f"{facts.peer.actor_uri} ", f"{facts.peer.actor_uri}:"))
     is_actor = told_of_actor and facts.source_uri != facts.peer.actor_uri
     step = StepName.ACTOR if is_actor else StepName.SOURCE
-    return troubled(step, explain(error), error=error)
+    return troubled(step, allowing(explain(error), facts.source_uri), error=error)
 
 
 def _address(facts: Facts) -> Step:
@@ -133,7 +139,7 @@ def _robots(facts: Facts) -> Step:
     name, aside = StepName.ROBOTS, facts.source_aside
     if facts.peer.kind in _PUSHED or is_by_hand(facts.peer):
         return not_needed(name, "Nothing is crawled here.")
-    trouble = explain(aside.reason) if aside else None
+    trouble = allowing(explain(aside.reason), aside.uri) if aside else None
     if aside and trouble and trouble.step is name:
         return troubled(name, trouble, at=aside.at, error=aside.reason)
     if facts.read_at is None:
@@ -146,6 +152,10 @@ def _actor(facts: Facts) -> Step:
         return not_needed(StepName.ACTOR, "This kind of source has none.")
     if facts.hub is None and facts.peer.kind is not PeerKind.RELAY:
         return waiting(StepName.ACTOR, "It has not been read yet.")
+    if moving.waiting(facts.peer):
+        said = "It says that it has moved. As it takes part in clearing, that waits for our word."
+        mend = "Write to the operator of this service, who moves it by `localpay hub move`."
+        return failed(StepName.ACTOR, said, mend)
     return ok(StepName.ACTOR, "It is an actor with this very id.", facts.answered_at)
 
 
@@ -161,6 +171,10 @@ def _keys(facts: Facts) -> Step:
 
 def _consent(facts: Facts) -> Step:
     peer = facts.peer
+    if peer.consented_at is None and peer.found_by == LEFT:
+        said = "The operator of this service no longer reads this hub."
+        at_contact = f" at {facts.contact}" if facts.contact else ""
+        return failed(StepName.CONSENT, said, f"Write to the operator{at_contact}.")
     if peer.consented_at is None:
         said = "The hub has not agreed that its members' public listings may be indexed."
         return failed(StepName.CONSENT, said, _how_to_agree(peer))
@@ -171,18 +185,17 @@ def _consent(facts: Facts) -> Step:
 def _how_to_agree(peer: Peer) -> str:
     if peer.kind not in FOLLOWS:
         return "Ask the operator of this service for an invitation, and redeem it."
-    if peer.found_by == _BY_REGISTRATION:
+    if peer.found_by == BY_REGISTRATION:
         return "Register the hub again, with `listings` true."
-    return "Set `indexable: true` on the group's actor, then have it looked at again."
+    return (
+        "Have whoever runs the hub's software see that the group's actor says "
+        "`indexable: true`; then press Look now, by which the hub agrees."
+    )
 
 
 def _word_of(evidence: dict[str, object]) -> str:
     """Say in which way a hub agreed."""
-    if evidence.get("kind") == "indexable":
-        return "The hub agreed: its actor says `indexable: true`."
-    if evidence.get("kind") == "invitation":
-        return "The hub agreed by redeeming an invitation of this service's operator."
-    return "The hub agreed in its signed registration."
+    return _WORDS.get(str(evidence.get("kind", "")), "The hub agreed.")
 
 
 def _hub(facts: Facts) -> Step:

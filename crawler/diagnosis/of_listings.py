@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from commons.database import now
+from crawler.diagnosis.from_facts import Facts
 from crawler.diagnosis.steps import (
     EXAMPLES_MOST,
     Count,
@@ -18,7 +19,7 @@ from crawler.diagnosis.steps import (
     waiting,
 )
 from crawler.kept import PutAside
-from crawler.peers import Peer
+from crawler.peers import Peer, PeerKind
 from crawler.plain_words import REMEDIES, StepName, explain
 from crawler.refusals import refusals_of
 from marketplace.listings import Listing, shown, visible
@@ -28,6 +29,10 @@ _PUBLISH: Final = (
     "Publish the members' offers and wants where the hub's listings are read: as Proposals "
     "(FEP-0837) in the outbox, or in one of the other forms that FEDERATION.md lists."
 )
+_PUSH: Final = "Push the group's offers and wants, each with `searchable` true or left out."
+_SAID_NO: Final = "searchableBy does not hold the public"
+_PUSHED_NO: Final = "their hub said `searchable: false`"
+_SEARCHABLE: Final = "Who wants to be found here has the hub push it with `searchable` true."
 _RENEW: Final = "Publish a later expiry date where the listings are still valid."
 
 
@@ -38,26 +43,25 @@ def listings_in_search(session: Session, peer: Peer) -> int:
 
 
 def steps_of(
-    session: Session, peer: Peer, source_uri: str, index_revision: int | None
+    session: Session, facts: Facts, index_revision: int | None, *, is_mended: bool
 ) -> list[Step]:
     """Return the steps from the reading of listings to the index.
 
-    `index_revision` is what the index holds, None where it does not say.
+    `index_revision` is what the index holds, None where it does not say; `is_mended` tells that
+    the place where the listings are answers, as a look saw just now.
     """
+    peer = facts.peer
     mine = (Listing.group_id == peer.group_id, shown())
     held = session.scalar(select(func.count()).where(*mine)) or 0 if peer.group_id else 0
     behind = 0
     if held and index_revision is not None:
         late = select(func.count()).where(*mine, Listing.revision > index_revision)
         behind = session.scalar(late) or 0
-    aside = _put_aside(session, peer, source_uri)
-    refused = [
-        Count(row.reason, row.count, REMEDIES.get(row.reason, ""))
-        for row in refusals_of(session, peer.id)
-    ]
+    aside = _put_aside(session, peer, facts.source_uri)
+    refused = [_left_out(peer, row.reason, row.count) for row in refusals_of(session, peer.id)]
     answers = index_revision is not None
     return [
-        _listings(peer, held, aside, refused),
+        _listings(facts, held, aside, refused, is_mended=is_mended),
         _authors(held, refused),
         _index(held, listings_in_search(session, peer), behind, answers=answers),
     ]
@@ -82,13 +86,39 @@ def _put_aside(session: Session, peer: Peer, source_uri: str) -> list[Count]:
     return sorted(counts, key=lambda one: (-one.count, one.reason))
 
 
-def _listings(peer: Peer, taken: int, aside: list[Count], refused: list[Count]) -> Step:
-    name, at = StepName.LISTINGS, peer.last_heard_at
+def _left_out(peer: Peer, reason: str, count: int) -> Count:
+    """Return how many were left out for a reason, in the words of the way they came by."""
+    if peer.kind is PeerKind.PUSH and reason == _SAID_NO:
+        return Count(_PUSHED_NO, count, _SEARCHABLE)
+    return Count(reason, count, REMEDIES.get(reason, ""))
+
+
+def _none(facts: Facts, *, is_mended: bool) -> Step:
+    """Return the step where nothing was read: not yet, not again since then, or nothing is there.
+
+    What could not be had when it was read last says nothing of what is there.
+    """
+    name, peer = StepName.LISTINGS, facts.peer
+    is_due = peer.due_at is not None and peer.due_at <= facts.at
+    if peer.crawled_at is None and peer.last_looked_at is None:
+        return waiting(name, "None has been read yet.")
+    if is_due and (is_mended or facts.source_aside is None):
+        return waiting(name, "They are being read anew.")
+    if is_mended:
+        return waiting(name, "They can be read now, which the next visit does.")
+    if facts.source_aside is not None:
+        return not_needed(name, "What cannot be had or may not be read has no listings to take.")
+    mend = _PUSH if peer.kind is PeerKind.PUSH else _PUBLISH
+    return failed(name, "No offer and no want was found there.", mend, at=peer.last_heard_at)
+
+
+def _listings(
+    facts: Facts, taken: int, aside: list[Count], refused: list[Count], *, is_mended: bool
+) -> Step:
+    name, at = StepName.LISTINGS, facts.peer.last_heard_at
     put_aside = sum(one.count for one in aside)
     if not taken and not aside and not refused:
-        if peer.crawled_at is None and peer.last_looked_at is None:
-            return waiting(name, "None has been read yet.")
-        return failed(name, "No offer and no want was found there.", _PUBLISH, at=at)
+        return _none(facts, is_mended=is_mended)
     seen = f"{taken} taken, {put_aside} could not be read."
     if taken or put_aside < sum(one.count for one in refused) or not aside:
         return Step(name, StepState.OK, seen, at, counts=tuple(aside))

@@ -129,7 +129,7 @@ def withdrawn(session: Session, uris: Collection[str]) -> None:
     Where consent was taken back nothing stays of any interest in them; where a listing is only
     gone, what was not delivered yet fails, and what was may still be answered.
     """
-    ids = [listing_id(uri) for uri in uris]
+    ids = sorted(listing_id(uri) for uri in uris)
     for start in range(0, len(ids), _AT_ONCE):
         rows = session.execute(
             select(Interest.id, Listing.withdrawn_reason)
@@ -138,11 +138,15 @@ def withdrawn(session: Session, uris: Collection[str]) -> None:
                 Interest.listing_id.in_(ids[start : start + _AT_ONCE]),
                 Listing.withdrawn_at.is_not(None),
             )
+            .order_by(Interest.id)
         ).all()
         for interest_id, reason in rows:
             if reason is WithdrawnReason.CONSENT:
                 erase(session, interest_id)
-            elif fail(session, interest_id, GONE):
+                continue
+            on_its_way = select(Delivery.id).where(Delivery.interest_id == interest_id)
+            session.execute(on_its_way.with_for_update())  # deliveries first, as they lock it
+            if fail(session, interest_id, GONE):
                 session.execute(delete(Delivery).where(Delivery.interest_id == interest_id))
 
 

@@ -28,6 +28,7 @@ LONGEST_MESSAGE: Final = 2000
 _MOST_HTML_CHARS: Final = 8 * LONGEST_MESSAGE
 _ADDRESSING: Final = ("to", "cc", "bto", "bcc", "audience")
 _LONGEST_UNIT: Final = 200
+_MOST_ANSWERED: Final = 20
 _AMOUNT: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,9})?")
 
 
@@ -54,10 +55,19 @@ def read_message(offer_id: UUID, member_uri: str, message: str) -> Said:
     return Said(f"urn:uuid:{offer_id}", member_uri, message.strip())
 
 
-def read_offer(document: object, author_uri: str) -> Said:
+def answered_in(document: Document) -> frozenset[str]:
+    """Return the addresses of what an Offer answers; InvalidError where it cannot be told."""
+    answers = frozenset(ids(document, "inReplyTo"))
+    if len(answers) > _MOST_ANSWERED:
+        raise InvalidError("inReplyTo", f"must name at most {_MOST_ANSWERED}")
+    return answers or _satisfied(_agreement(next(objects(document, "object"), {})))
+
+
+def read_offer(document: object, author_uri: str, through: str = "") -> Said:
     """Read an `Offer` of an `Agreement`, or of a `Commitment` as it was before, to an author.
 
-    Raises MalformedError where it is no activity, InvalidError where it breaks a rule.
+    `through` is whose inbox it came to, who may be addressed too. Raises MalformedError where it is
+    no activity, InvalidError where it breaks a rule.
     """
     if not isinstance(document, dict):
         raise MalformedError("an activity is a JSON object")
@@ -69,7 +79,7 @@ def read_offer(document: object, author_uri: str) -> Said:
     if not same_origin(offer_uri, member_uri):
         raise InvalidError("id", "must be of the origin of its actor")
     addressed = {uri for term in _ADDRESSING for uri in ids(document, term)}
-    if addressed - {author_uri}:
+    if addressed - {author_uri, through}:
         raise InvalidError("to", "must be the listing's author alone")
     agreement = _agreement(next(objects(document, "object"), {}))
     return Said(
@@ -77,7 +87,7 @@ def read_offer(document: object, author_uri: str) -> Said:
         member_uri,
         _message(document),
         agreement,
-        frozenset(ids(document, "inReplyTo")) or _satisfied(agreement),
+        answered_in(document),
     )
 
 

@@ -50,12 +50,14 @@ def to_author(  # noqa: PLR0913 (who, to whom, about what, and what is said)
     *,
     member_uri: str,
     author_uri: str,
+    author_name: str,
     listing_uri: str,
     title: str,
     said: dict[str, Any],
 ) -> Document:
     """Return what the author gets: an Offer of the agreement, or a Note that holds the message.
 
+    `author_name` is what the author is called by, as `@joan@hub.example`.
     `origin` is the member for whom our actor speaks, which also the words say.
     """
     uri = interest_uri(settings, interest_id)
@@ -63,8 +65,8 @@ def to_author(  # noqa: PLR0913 (who, to whom, about what, and what is said)
         "attributedTo" if said["agreement"] is None else "actor": actor_uri(settings),
         "to": [author_uri],
         "inReplyTo": listing_uri,
-        "content": _letter(settings, member_uri, listing_uri, title, said["message"]),
-        "tag": [{"type": "Mention", "href": author_uri, "name": author_uri}],
+        "content": _letter(settings, member_uri, listing_uri, title, said),
+        "tag": [{"type": "Mention", "href": author_uri, "name": author_name}],
     }
     if said["agreement"] is not None:
         return {
@@ -78,11 +80,12 @@ def to_author(  # noqa: PLR0913 (who, to whom, about what, and what is said)
     return _note(settings, uri, author_uri, about)
 
 
-def to_member(
+def to_member(  # noqa: PLR0913 (who, to whom, and what is answered)
     settings: Settings,
     interest_id: UUID,
     *,
     member_uri: str,
+    member_name: str,
     offer_uri: str,
     answer: dict[str, Any],
 ) -> Document:
@@ -95,7 +98,7 @@ def to_member(
             "to": [member_uri],
             "inReplyTo": offer_uri,
             "content": words,
-            "tag": [{"type": "Mention", "href": member_uri, "name": member_uri}],
+            "tag": [{"type": "Mention", "href": member_uri, "name": member_name}],
         }
         return _note(settings, f"{uri}/failure", member_uri, about)
     activity: Document = {
@@ -122,14 +125,18 @@ def _note(settings: Settings, uri: str, to: str, about: Document) -> Document:
     }
 
 
-def _letter(settings: Settings, member_uri: str, listing_uri: str, title: str, message: str) -> str:
+def _letter(
+    settings: Settings, member_uri: str, listing_uri: str, title: str, said: dict[str, Any]
+) -> str:
     """Return the words for the author, as HTML in which what others wrote stands escaped."""
     member, listing = escape(member_uri), escape(listing_uri)
-    lines = "<br>".join(escape(line) for line in message.splitlines())
+    lines = "<br>".join(escape(line) for line in said["message"].splitlines())
+    is_offer = said["agreement"] is not None
+    answer = "Accept or reject this offer, or write" if is_offer else "Write"
     return (
         f'<p><a href="{member}">{member}</a> is interested in your listing '
         f'<a href="{listing}">{escape(title)}</a>, found through '
         f'<a href="{escape(settings.base_url)}">{escape(settings.base_url)}</a>.</p>'
         + (f"<p>{lines}</p>" if lines else "")
-        + "<p>Accept or reject this offer, or write to them yourself.</p>"
+        + f"<p>{answer} to them yourself.</p>"
     )

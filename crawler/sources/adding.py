@@ -4,24 +4,27 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from commons.database import now
 from commons.errors import ConflictError, InvalidError
 from commons.groups import GROUP_ID_PATTERN, Currency, Group, Hub, HubState
 from crawler import blocks, peers
-from crawler.peers import Peer, PeerKind
+from crawler.peers import Covers, Peer, PeerKind
 from crawler.sources.csv_files import expand, refuse_members, type_of
 from crawler.sources.reading import BY_HAND, SOURCES
 from crawler.terms import origin
 from marketplace.currencies import unit_of
+from marketplace.listings import Listing
 from marketplace.places import Precision, blur
 
 LONGEST_EVIDENCE: Final = 2_000
 LONGEST_NAME: Final = 200
 _FILES: Final = frozenset({PeerKind.CES, PeerKind.TIMEOVERFLOW})
 _SHARED_SCALE: Final = 2
+_ITEM: Final = re.compile(r"(?:wd:)?(Q[1-9][0-9]{0,15})")
 _FOUND_BY: Final = "the operator"
 
 
@@ -50,6 +53,8 @@ def add(session: Session, wanted: Wanted) -> Peer:
     """
     _check(session, wanted)
     peer = session.scalar(select(Peer).where(Peer.actor_uri == wanted.address).with_for_update())
+    if peer is not None and peer.kind is wanted.kind and peer.group_id != wanted.group_id:
+        _release(session, peer)
     known = (wanted.kind, wanted.group_id) if peer is None else (peer.kind, peer.group_id)
     if known not in {(wanted.kind, wanted.group_id), (wanted.kind, None)}:
         raise ConflictError("this address is known already, as another kind or of another group")
@@ -58,8 +63,8 @@ def add(session: Session, wanted: Wanted) -> Peer:
         session, wanted.address, found_by=_FOUND_BY, kind=wanted.kind, group_id=wanted.group_id
     )
     evidence = _evidence(session, wanted)
-    peers.consent(session, peer, evidence)
     peer.consent_evidence = evidence
+    peers.consent(session, peer, evidence, Covers.MEMBERS)  # its operator speaks for all of it
     peers.schedule(session, peer.id)
     if wanted.by_hand:
         peer.due_at = None
@@ -90,6 +95,26 @@ def _check(session: Session, wanted: Wanted) -> None:
     blocks.refuse(session, wanted.address)
 
 
+def _release(session: Session, peer: Peer) -> None:
+    """Forget the group of a source that was removed, so that its address can be another's.
+
+    ConflictError where the group has taken part in more than the search.
+    """
+    group_id = peer.group_id
+    if group_id is None or peer.consented_at is not None:
+        return
+    try:
+        with session.begin_nested():
+            peer.group_id = None
+            mine = update(Listing).where(Listing.group_id == group_id)
+            session.execute(mine.values(group_id=None))  # all of them were withdrawn
+            session.flush()
+            session.execute(delete(Hub).where(Hub.group_id == group_id))
+            session.execute(delete(Group).where(Group.id == group_id))
+    except IntegrityError as error:
+        raise ConflictError(f"the group {group_id!r} has this address, and payments") from error
+
+
 def _open_group(session: Session, wanted: Wanted) -> None:
     group = session.get(Group, wanted.group_id)
     if group is None:
@@ -112,12 +137,16 @@ def _open_group(session: Session, wanted: Wanted) -> None:
 
 def _currency(session: Session, uri: str) -> Currency:
     """Return a currency that is known here, or add one that everybody knows, such as the hour."""
+    if item := _ITEM.fullmatch(uri.strip()):
+        uri = f"http://www.wikidata.org/entity/{item[1]}"
     currency = session.scalar(select(Currency).where(Currency.uri == uri))
     if currency is not None:
         return currency
     unit = unit_of(uri)
     if unit is None or origin(uri) is None:
-        raise InvalidError("currency", "must be one that is known here, or a Wikidata item of one")
+        raise InvalidError(
+            "currency", "must be one that is known here, or a Wikidata item of one as wd:Q25235"
+        )
     currency = Currency(
         uri=uri, code=unit.code, name=unit.code, scale=_SHARED_SCALE, kind=unit.kind
     )

@@ -39,13 +39,8 @@ def read_export(
     scope are passed over without a word of them. Raises InvalidError and
     MalformedError where the file is no such export.
     """
-    header, rows = read_rows(body)
-    missing = [name for name in _NEEDED if name not in header]
-    if missing:
-        raise MalformedError(f"an export of CES has a column {missing[0]}")
+    header, public, _ = _rows(body)
     listing_type = listing_type or type_of(address)
-    scope = header.index("scope")
-    public = [row for row in rows if len(row.cells) <= scope or _is_public(row.cells[scope])]
     dates = Dates(
         cell
         for row in public
@@ -67,8 +62,24 @@ def read_export(
     return list(found.values()), refused
 
 
-def _is_public(scope: str) -> bool:
-    return scope.strip() == EVERYBODY
+def lines_not_public(body: bytes) -> tuple[int, ...]:
+    """Return the lines of the rows that are passed over, since their scope is not everybody."""
+    return tuple(row.line for row in _rows(body)[2])
+
+
+def _rows(body: bytes) -> tuple[list[str], list[Row], list[Row]]:
+    """Return an export's header, its rows for everybody, and all others."""
+    header, rows = read_rows(body)
+    missing = [name for name in _NEEDED if name not in header]
+    if missing:
+        raise MalformedError(f"an export of CES has a column {missing[0]}")
+    scope = header.index("scope")
+    public: list[Row] = []
+    hidden: list[Row] = []
+    for row in rows:
+        is_public = len(row.cells) <= scope or row.cells[scope].strip() == EVERYBODY
+        (public if is_public else hidden).append(row)
+    return header, public, hidden
 
 
 def _cells(header: list[str], row: Row) -> dict[str, str]:

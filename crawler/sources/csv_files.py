@@ -97,17 +97,17 @@ def file_of(address: str, listing_type: ListingType) -> str:
     return next(told, expand(address)[0])
 
 
-def refuse_members(address: str) -> None:
+def refuse_members(address: str, field: str = "address") -> None:
     """Raise InvalidError where an address is by its name that of a list of members."""
     if _MEMBERS.search(_name(address)):
-        raise InvalidError("address", "must not be that of the members, which is never read")
+        raise InvalidError(field, "must not be that of the members, which is never read")
 
 
-def type_of(address: str, heading: str = "") -> ListingType:
+def type_of(address: str, heading: str = "", field: str = "address") -> ListingType:
     """Return what a file holds by its heading, else by its name; InvalidError if by neither."""
     told = _told(heading) or _told(_name(address))
     if told is None:
-        raise InvalidError("address", "must say by its name whether it holds offers or wants")
+        raise InvalidError(field, "must say by its name whether it holds offers or wants")
     return told
 
 

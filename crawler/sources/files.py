@@ -8,8 +8,8 @@ from typing import Final
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from commons.database import reading, transaction
-from commons.errors import ConflictError, InvalidError, TooLargeError
+from commons.database import now, reading, transaction
+from commons.errors import ConflictError, InvalidError, NotFoundError, TooLargeError
 from crawler import peers
 from crawler.changes import withdraw_each
 from crawler.peers import Peer, PeerKind, PeerState
@@ -30,11 +30,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class FileReport:
-    """What became of a file's listings, and what was refused: the URI and the reason."""
+    """What became of a file's listings, and what was refused: the URI and the reason.
+
+    `expired` are the URIs of those that are over already, so never shown, counted only there;
+    `not_public` the lines that are not for everybody, of which nothing was read.
+    """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     refused: Refused = ()
     withdrawn: int = 0
+    expired: list[str] = field(default_factory=list)
+    not_public: tuple[int, ...] = ()
 
 
 def read_file(  # noqa: PLR0913 (the last two are how it is shown and how far it goes)
@@ -56,19 +62,29 @@ def read_file(  # noqa: PLR0913 (the last two are how it is shown and how far it
     if len(body) > FILE_MAX_BYTES:
         raise TooLargeError(f"the file has more than {FILE_MAX_BYTES} bytes")
     with reading(engine) as session:
-        peer = peers.by_group(session, group_id)
+        peer = session.scalar(select(Peer).where(Peer.group_id == group_id))
+        if peer is None:
+            raise NotFoundError(
+                f"there is no group {group_id!r}; add it first by: localpay source add {kind} "
+                f"ADDRESS --group {group_id} --by-hand"
+            )
         if peer.kind is not kind:
             raise InvalidError("kind", f"must be {peer.kind}, as the group was added")
         if not peers.may_index(session, peer):
             raise ConflictError(f"the group {group_id!r} has not agreed, or is suspended")
-        peer_id, address = peer.id, peer.actor_uri
+        peer_id, address, moment = peer.id, peer.actor_uri, now(session)
     listing_type, found, refused = _read(kind, body, name, address)
-    report = FileReport(refused=refused)
+    hidden = ces.lines_not_public(body) if kind is PeerKind.CES else ()
+    report = FileReport(refused=refused, not_public=hidden)
     for start in range(0, len(found), SETTLED_AT_ONCE):
         part = found[start : start + SETTLED_AT_ONCE]
         with transaction(engine) as session:
             outcomes = settle(session, peer_id, arrivals(part))
-        report.outcomes.update(outcome for outcome in outcomes if outcome is not None)
+        for one, outcome in zip(part, outcomes, strict=True):
+            if one.draft.expires_at is not None and one.draft.expires_at <= moment:
+                report.expired.append(one.draft.uri)
+            elif outcome is not None:
+                report.outcomes[outcome] += 1
         progress(start + len(part), len(found))
     held = {one.draft.uri for one in found} | {uri for uri, _ in refused}
     with transaction(engine) as session:
@@ -84,15 +100,15 @@ def read_file(  # noqa: PLR0913 (the last two are how it is shown and how far it
 def _read(
     kind: PeerKind, body: bytes, name: str, address: str
 ) -> tuple[ListingType, list[Found], Refused]:
-    refuse_members(name)
+    refuse_members(name, "file")
     if kind is PeerKind.KOMUNITIN:
-        listing_type = type_of(name)
+        listing_type = type_of(name, field="file")
         collection = "offers" if listing_type is ListingType.OFFER else "needs"
         document = komunitin.read_tolerantly(body)
         found, refused = komunitin.read_page(document, address, collection)
         return listing_type, found, tuple(refused)
     if kind is PeerKind.CES:
-        listing_type = type_of(name)
+        listing_type = type_of(name, field="file")
         found, refused = ces.read_export(body, file_of(address, listing_type), listing_type)
     elif kind is PeerKind.TIMEOVERFLOW:
         listing_type = timeoverflow.type_of_report(body, name)

@@ -280,7 +280,7 @@ def _image(told: Document) -> str | None:
 def _items(document: Document) -> list[Document]:
     data = document.get("data")
     if not isinstance(data, list):
-        raise MalformedError("a page of JSON:API has its resources in data")
+        raise MalformedError("no list of Komunitin: a page of JSON:API has its resources in data")
     return [item for item in data if isinstance(item, dict)]
 
 

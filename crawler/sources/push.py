@@ -12,7 +12,7 @@ from commons.database import Base, now
 from commons.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from crawler import peers
 from crawler.changes import withdraw_each
-from crawler.kept import PutAside, forget_objects
+from crawler.kept import PutAside
 from crawler.peers import Peer, PeerKind, PeerState
 from crawler.settling import HELD, Arrival, remove, settle
 from crawler.sources.wording import as_html
@@ -155,7 +155,9 @@ def push_many(session: Session, peer: Peer, pushed: Sequence[Pushed]) -> list[Ta
     """Take listings of a locked peer, each by itself, and return what became of them in order."""
     errors = _clashes(session, peer, pushed)
     arrivals = {
-        place: Arrival(one.found.draft.uri, one.found, author_uri=one.found.draft.author_uri)
+        place: Arrival(
+            one.found.draft.uri, one.found, author_uri=one.found.draft.author_uri, is_vouched=True
+        )
         for place, one in enumerate(pushed)
         if one.found is not None and place not in errors
     }
@@ -182,8 +184,6 @@ def withdraw_others(session: Session, peer: Peer, names: Sequence[str]) -> int:
     kept = set(names)
     gone = [uri for name, uri in session.execute(mine).all() if name not in kept]
     withdraw_each(session, gone, WithdrawnReason.MISSING)
-    for start in range(0, len(gone), _AT_ONCE):
-        forget_objects(session, gone[start : start + _AT_ONCE])
     return len(gone)
 
 
@@ -275,9 +275,10 @@ def _name(session: Session, peer: Peer, pushed: Sequence[Pushed]) -> None:
 
 
 def _note(session: Session, peer: Peer) -> None:
-    """Note that the hub is live; it is given up when it has been silent for long."""
+    """Note that the hub is live; when its actor is looked at next stays as it is."""
     peers.move(session, peer.id, PeerState.CONSENTED, PeerState.LIVE)
-    peers.schedule(session, peer.id, now(session) + peers.GONE_AFTER)
+    if peer.due_at is None:
+        peers.schedule(session, peer.id, now(session) + peers.LOOK_AGAIN)
 
 
 def _told(

@@ -89,12 +89,16 @@ def is_by_hand(peer: Peer) -> bool:
 
 def arrivals(found: tuple[Found, ...] | list[Found]) -> list[Arrival]:
     """Return what a source holds as what `intake.settle` takes; nothing is kept as it came."""
-    return [Arrival(one.draft.uri, one, author_uri=one.draft.author_uri) for one in found]
+    return [
+        Arrival(one.draft.uri, one, author_uri=one.draft.author_uri, is_vouched=True)
+        for one in found
+    ]
 
 
 def put_aside_refused(session: Session, peer_id: int, refused: tuple[tuple[str, str], ...]) -> None:
     """Keep what was refused and why, without what it says."""
-    put_aside_each(session, peer_id, [Aside(uri, reason) for uri, reason in refused])
+    asides = [Aside(uri, reason, is_vouched=True) for uri, reason in refused]
+    put_aside_each(session, peer_id, asides)
 
 
 def _begin(engine: Engine, door: Door, peer_id: int) -> tuple[_Crawl, str | None, int]:
@@ -104,7 +108,7 @@ def _begin(engine: Engine, door: Door, peer_id: int) -> tuple[_Crawl, str | None
             peer.crawl_began_at = now(session)
             refusals.reset(session, peer_id)
             session.execute(delete(CrawledPage).where(CrawledPage.peer_id == peer_id))
-        errand = door.errand(peer.actor_uri, crawling=True)
+        errand = door.errand(peer.actor_uri, crawling=True, anew=True)
         under_way = _Crawl(engine, errand, peer_id, SOURCES[peer.kind], peer.actor_uri)
         return under_way, peer.crawl_page, peer.crawl_offset
 

@@ -34,7 +34,7 @@ class TimeOverflow:
 def type_of_report(body: bytes, name: str) -> ListingType:
     """Return what a report holds, by its second heading or by its name; InvalidError if neither."""
     header, _ = _rows(body)
-    return type_of(name, header[1])
+    return type_of(name, header[1], "file")
 
 
 def read_report(

@@ -28,6 +28,7 @@ def upgrade() -> None:
     _actor_keys()
     _listing_proofs()
     _inbox_messages()
+    _tombstones()
 
 
 def _groups() -> None:
@@ -61,11 +62,17 @@ def _peers() -> None:
         batch_op.add_column(sa.Column("kind", kinds, nullable=True))
         batch_op.add_column(sa.Column("found_by", sa.String(length=2048), nullable=True))
         batch_op.add_column(sa.Column("crawl_began_at", MOMENT, nullable=True))
+        batch_op.add_column(sa.Column("refused_at", MOMENT, nullable=True))
+        batch_op.add_column(sa.Column("blocks_us", sa.Boolean(), nullable=True))
         batch_op.alter_column("group_id", existing_type=sa.String(length=40), nullable=True)
-    op.execute("UPDATE peers SET kind = 'activitypub', found_by = 'its registration'")
+    op.execute(
+        "UPDATE peers SET kind = 'activitypub', found_by = 'its registration', "
+        "blocks_us = (state = 'blocked')"
+    )
     with op.batch_alter_table("peers", schema=None) as batch_op:
         batch_op.alter_column("kind", existing_type=kinds, nullable=False)
         batch_op.alter_column("found_by", existing_type=sa.String(length=2048), nullable=False)
+        batch_op.alter_column("blocks_us", existing_type=sa.Boolean(), nullable=False)
 
 
 def _invitations() -> None:
@@ -335,3 +342,15 @@ def _inbox_messages() -> None:
             sqlite_where=sa.text("due_at IS NOT NULL"),
             postgresql_where=sa.text("due_at IS NOT NULL"),
         )
+
+
+def _tombstones() -> None:
+    never_shown = sa.text("withdrawn_at IS NOT NULL AND published = confirmed_at")
+    op.create_index(
+        "ix_listings_never_shown",
+        "listings",
+        ["confirmed_at"],
+        unique=False,
+        sqlite_where=never_shown,
+        postgresql_where=never_shown,
+    )
