@@ -139,11 +139,15 @@ def make_engine(url: str) -> Engine:
     BEGIN IMMEDIATE, so that no transaction has to be upgraded halfway and fail.
     """
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, pool_size=20, max_overflow=20)
+        return create_engine(
+            url, pool_pre_ping=True, pool_size=20, max_overflow=20, hide_parameters=True
+        )
+    # What members wrote is no part of an error, which goes to the log.
     engine = create_engine(
         url,
         connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
         execution_options={_WRITER: threading.Lock()},
+        hide_parameters=True,
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

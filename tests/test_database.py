@@ -144,6 +144,13 @@ def store_and_read(engine: Engine, moment: datetime) -> datetime:
     return found
 
 
+def test_what_was_to_be_stored_is_no_part_of_an_error(engine: Engine) -> None:
+    with pytest.raises(IntegrityError) as raised, transaction(engine) as session:
+        session.execute(insert(Currency), [currency("https://a.example/secret-words", scale=-1)])
+    assert "INSERT INTO currencies" in str(raised.value)
+    assert "secret-words" not in str(raised.value).partition("DETAIL")[0]
+
+
 def test_a_moment_comes_back_in_utc_to_the_microsecond(engine: Engine) -> None:
     east = MOMENT.astimezone(timezone(timedelta(hours=5, minutes=45)))
     for moment in (MOMENT, east):
