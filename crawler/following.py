@@ -64,7 +64,7 @@ async def attend(
         if is_agreed and peer.follow_uri is None:
             _follow(session, settings, peer)
     if state is PeerState.DISCOVERED:
-        return await ask_consent(engine, door, settings, peer_id)
+        return await ask_consent(engine, door, peer_id)
     if kind is PeerKind.RELAY:
         return await _attend_relay(engine, door, settings, peer_id, budget)
     try:

@@ -232,9 +232,7 @@ def _short(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_LONGEST_ID].strip("-")
 
 
-async def ask_consent(
-    engine: Engine, door: Door, _settings: Settings, peer_id: int
-) -> datetime | None:
+async def ask_consent(engine: Engine, door: Door, peer_id: int) -> datetime | None:
     """Ask a discovered hub whether it agrees by now; return when to ask again, None for never.
 
     One that agrees is followed at once; one that is gone or no actor, or has not answered for 30

@@ -36,7 +36,7 @@ def test_a_discovered_hub_is_asked_weekly_and_followed_once_it_agrees(
     ask = partial(joining.ask_consent, crawling.engine)
     peer_id = peer_of(crawling.engine, uri).id
 
-    due_at = crawling.run(lambda door: ask(door, crawling.settings, peer_id))
+    due_at = crawling.run(lambda door: ask(door, peer_id))
     with reading(crawling.engine) as session:
         assert due_at is not None
         assert abs(due_at - now(session) - LOOK_AGAIN) < timedelta(minutes=1)
