@@ -87,6 +87,17 @@ def floats(source: str) -> list[str]:
     ]
 
 
+def stopwatches(source: str) -> list[str]:
+    """Where a test reads a clock that only tells how long something took."""
+    clocks = {"perf_counter", "perf_counter_ns", "process_time", "thread_time"}
+    return [
+        f"line {node.lineno}: {node.attr if isinstance(node, ast.Attribute) else node.id}"
+        for node in ast.walk(ast.parse(source))
+        if (isinstance(node, ast.Attribute) and node.attr in clocks)
+        or (isinstance(node, ast.Name) and node.id in clocks)
+    ]
+
+
 def input_and_output(source: str) -> list[str]:
     """Imports and calls that reach outside, in the module and in all of ours that it imports."""
     found: list[str] = []

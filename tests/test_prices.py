@@ -1,9 +1,8 @@
 # ruff: noqa: RUF001 - prices are written with dashes, quotes and commas of all kinds
 """Prices in words: read where they can mean one thing, kept as text where not."""
 
-import time
-
 import pytest
+from endless import must_end
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -238,10 +237,8 @@ def test_no_text_fails_and_what_is_read_out_of_one_can_be_kept(
     ["1", "1 ", "111 ", "1.", "1,", "1-", "a'", "a-", "$", "½", "1/2 ", " or ", "|", "1:", "1 h ",
      "﷽", "€", "\u0301", "1½", "ab ", "111 111."],
 )  # fmt: skip
-def test_no_text_takes_long(piece: str) -> None:
+def test_no_text_takes_for_ever(piece: str) -> None:
     text = (piece * LONGEST_TEXT)[:LONGEST_TEXT]
-    began = time.perf_counter()
-    for _ in range(5):
-        read_price(text, DOLLARS)
-        read_price(f"{text[:-2]} x", DOLLARS)
-    assert time.perf_counter() - began < 0.5
+    with must_end():
+        assert len(read_price(text, DOLLARS)) <= len(text)
+        assert len(read_price(f"{text[:-2]} x", DOLLARS)) <= len(text)
