@@ -201,7 +201,7 @@ def test_quotes_make_words_of_a_place(text: str, literal: str) -> None:
 def test_no_text_takes_for_ever_to_read(piece: str) -> None:
     split_place("near leeds")  # reads the gazetteer
     text = (piece * 400)[:400]
-    with must_end():
+    with must_end(0.2):
         split_place(text)
 
 

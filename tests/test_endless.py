@@ -12,5 +12,5 @@ def test_what_does_not_end_is_broken_off() -> None:
 
 
 def test_what_ends_is_left_alone() -> None:
-    with must_end():
+    with must_end(5):
         assert sum(range(10)) == 45

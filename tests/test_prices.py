@@ -239,6 +239,7 @@ def test_no_text_fails_and_what_is_read_out_of_one_can_be_kept(
 )  # fmt: skip
 def test_no_text_takes_for_ever(piece: str) -> None:
     text = (piece * LONGEST_TEXT)[:LONGEST_TEXT]
-    with must_end():
-        assert len(read_price(text, DOLLARS)) <= len(text)
-        assert len(read_price(f"{text[:-2]} x", DOLLARS)) <= len(text)
+    with must_end(0.5):
+        for _ in range(5):
+            read_price(text, DOLLARS)
+            read_price(f"{text[:-2]} x", DOLLARS)

@@ -113,5 +113,5 @@ def test_a_word_of_several_such_letters_is_a_phrase() -> None:
 
 @pytest.mark.parametrize("text", ["自転車の修理、" * 20_000, "自\u0300" * 50_000, "é" * 200_000])
 def test_a_long_text_is_separated_in_one_go(text: str) -> None:
-    with must_end():
+    with must_end(1):
         assert separated(text).replace(SEAM, "") == text
