@@ -1,10 +1,12 @@
 """Every module that has tables, imported, so that the metadata is whole."""
 
 import clearing.accounts
+import clearing.events
 import clearing.ledger
 import clearing.rates
 import clearing.rounds
 import clearing.transfers  # noqa: F401 (imported for its tables)
+import commons.audit_log
 import commons.groups  # noqa: F401 (imported for its tables)
 import crawler.actor_keys
 import crawler.authors

@@ -19,10 +19,20 @@ NO_LIMIT: Final = 2**62
 
 
 class AccountKind(StrEnum):
-    """Whose account it is: a group's, or the one that takes a group's rounding."""
+    """Whose account it is: a group's, the one that takes a group's rounding, or the union's own."""
 
     GROUP = "group"
     RESIDUE = "residue"
+    LEVY = "levy"
+    COMMONS = "commons"
+
+
+class AccountState(StrEnum):
+    """What may happen on an account: `frozen` makes nothing new, `closed` is for good."""
+
+    OPEN = "open"
+    FROZEN = "frozen"
+    CLOSED = "closed"
 
 
 class AccountStatus(StrEnum):
@@ -34,11 +44,16 @@ class AccountStatus(StrEnum):
 
 
 class Union(Base):
-    """A set of groups that clear together, in one clearing unit of scale 4."""
+    """A set of groups that clear together, in one clearing unit of scale 4.
+
+    `credit_default` and `surplus_default` are the limits that a new group starts with.
+    """
 
     __tablename__ = "unions"
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    credit_default: Mapped[int | None]
+    surplus_default: Mapped[int | None]
     created_at: Mapped[datetime]
 
 
@@ -46,8 +61,9 @@ class Account(Base):
     """A row of the matrix; all amounts in smallest clearing units.
 
     `balance` is the sum of the row's positions, kept here beside what is reserved by pending
-    transfers (`pending_out`, `pending_in`). A limit that is empty does not limit. `version` and
-    `head` are the account's last chain row. Whatever changes an account, its positions or its
+    transfers (`pending_out`, `pending_in`). A limit that is empty does not limit; beyond a `warn`
+    payments go through and are flagged. The accounts of a union itself have no group. `version`
+    and `head` are the account's last chain row. Whatever changes an account, its positions or its
     pending transfers holds the lock of this row; locks are taken in the order of ids.
     """
 
@@ -55,14 +71,19 @@ class Account(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     union_id: Mapped[str] = mapped_column(ForeignKey("unions.id"))
-    group_id: Mapped[str] = mapped_column(ForeignKey("groups.id"))
+    group_id: Mapped[str | None] = mapped_column(ForeignKey("groups.id"))
     kind: Mapped[AccountKind] = mapped_column(enum_column(AccountKind))
+    state: Mapped[AccountState] = mapped_column(
+        enum_column(AccountState), default=AccountState.OPEN
+    )
     name: Mapped[str] = mapped_column(String(60))
     balance: Mapped[int] = mapped_column(default=0)
     pending_out: Mapped[int] = mapped_column(default=0)
     pending_in: Mapped[int] = mapped_column(default=0)
     credit_limit: Mapped[int | None]
     surplus_limit: Mapped[int | None]
+    credit_warn: Mapped[int | None]
+    surplus_warn: Mapped[int | None]
     version: Mapped[int] = mapped_column(default=0)
     head: Mapped[str] = mapped_column(String(chain.DIGEST_HEX_LENGTH))
 
@@ -73,7 +94,12 @@ class Account(Base):
         CheckConstraint("pending_in >= 0", name="pending_in_not_negative"),
         CheckConstraint("credit_limit >= 0", name="credit_limit_not_negative"),
         CheckConstraint("surplus_limit >= 0", name="surplus_limit_not_negative"),
+        CheckConstraint("credit_warn >= 0", name="credit_warn_not_negative"),
+        CheckConstraint("surplus_warn >= 0", name="surplus_warn_not_negative"),
         CheckConstraint("version >= 0", name="version_not_negative"),
+        CheckConstraint(
+            "(kind IN ('levy', 'commons')) = (group_id IS NULL)", name="a_groups_or_the_unions"
+        ),
     )
 
     def used_below(self) -> int:
@@ -121,12 +147,14 @@ class Position(Base):
     pending_out: Mapped[int] = mapped_column(default=0)
     given: Mapped[int] = mapped_column(default=0)
     pair_limit: Mapped[int | None]
+    pair_warn: Mapped[int | None]
 
     __table_args__ = (
         CheckConstraint("account_id <> counterparty_id", name="not_towards_itself"),
         CheckConstraint("pending_out >= 0", name="pending_out_not_negative"),
         CheckConstraint("given >= 0", name="given_not_negative"),
         CheckConstraint("pair_limit >= 0", name="pair_limit_not_negative"),
+        CheckConstraint("pair_warn >= 0", name="pair_warn_not_negative"),
         Index(None, "counterparty_id"),
     )
 
@@ -169,6 +197,7 @@ class LimitChange(Base):
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
     counterparty_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
     kind: Mapped[LimitKind] = mapped_column(enum_column(LimitKind))
+    warn: Mapped[int | None]
     stop: Mapped[int | None]
     used: Mapped[int]
     changed_at: Mapped[datetime]

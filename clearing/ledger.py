@@ -3,12 +3,12 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, String, insert, select, tuple_
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, insert, select, tuple_
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from clearing import chain
@@ -23,13 +23,21 @@ class JournalKind(StrEnum):
     """What happened."""
 
     PAYMENT = "payment"
+    REVERSAL = "reversal"
+    LEVY = "levy"
     SET_OFF = "set-off"
+    SETTLEMENT = "settlement"
+    ASSIGNMENT = "assignment"
+    OPENING = "opening"
+    RESIDUE = "residue"
 
 
 class Journal(Base):
     """One thing that happened, as a whole. A payment has its transfer's id, a set-off its round's.
 
-    That makes a second posting of one transfer impossible: the id is the primary key.
+    That makes a second posting of one transfer impossible: the id is the primary key. `about` is
+    the transfer or period that a journal with an id of its own belongs to. `value_date` is the day
+    it counts for where that is not the day it was posted.
     """
 
     __tablename__ = "journals"
@@ -37,6 +45,8 @@ class Journal(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     union_id: Mapped[str] = mapped_column(ForeignKey("unions.id"))
     kind: Mapped[JournalKind] = mapped_column(enum_column(JournalKind))
+    about: Mapped[UUID | None] = mapped_column(index=True)
+    value_date: Mapped[date | None]
     posted_at: Mapped[datetime] = mapped_column(index=True)
 
 
@@ -71,6 +81,8 @@ class ChainRow(Base):
     posted_at: Mapped[datetime]
     digest: Mapped[str] = mapped_column(String(chain.DIGEST_HEX_LENGTH))
     hash: Mapped[str] = mapped_column(String(chain.DIGEST_HEX_LENGTH))
+
+    __table_args__ = (Index(None, "account_id", "posted_at"),)
 
 
 for _model in (Journal, Entry, ChainRow):

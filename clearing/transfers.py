@@ -3,9 +3,9 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
@@ -32,10 +32,11 @@ MAX_REASON: Final = 200
 
 
 class TransferState(StrEnum):
-    """Where a transfer stands; all but `pending` are final here."""
+    """Where a transfer stands; `queued` is agreed and waits for room, reserving nothing."""
 
     REFUSED = "refused"
     PENDING = "pending"
+    QUEUED = "queued"
     POSTED = "posted"
     REJECTED = "rejected"
     CANCELLED = "cancelled"
@@ -47,10 +48,14 @@ TRANSITIONS: Final[dict[TransferState | None, frozenset[TransferState]]] = {
     TransferState.PENDING: frozenset(
         {
             TransferState.POSTED,
+            TransferState.QUEUED,
             TransferState.REJECTED,
             TransferState.CANCELLED,
             TransferState.EXPIRED,
         }
+    ),
+    TransferState.QUEUED: frozenset(
+        {TransferState.POSTED, TransferState.CANCELLED, TransferState.EXPIRED}
     ),
 }
 
@@ -70,12 +75,28 @@ class Party(StrEnum):
     PAYEE = "payee"
 
 
+class ReasonCode(StrEnum):
+    """Why a hub rejects a transfer, for the other hub's software to act on."""
+
+    UNKNOWN_MEMBER = "unknown-member"
+    DECLINED = "declined"
+    WRONG_AMOUNT = "wrong-amount"
+    DUPLICATE = "duplicate"
+    MEMBER_LIMIT = "member-limit"
+    OTHER = "other"
+
+
 class Transfer(Base):
     """One payment; both rates are frozen in it when it is made.
 
     `payer_amount` and `payee_amount` are in smallest units of the two groups' currencies,
-    `payer_clearing` and `payee_clearing` in smallest clearing units. `key` keys the digests of
-    names and description; deleting it erases them without breaking any chain.
+    `payer_clearing` and `payee_clearing` in smallest clearing units, `levy` what the payer's group
+    pays its union besides. `key` keys the digests of names and description; where it was deleted
+    to erase them, `kept_digests` are those digests, so that the chains can still be checked.
+
+    `reverses` is the transfer that this one takes back, wholly or in part: payer and payee are
+    those of that one, the amounts what is taken back. `reversed_amount` is how much of
+    `payee_amount` was taken back so far. `wait`: the payer's hub agrees to wait for room.
     """
 
     __tablename__ = "transfers"
@@ -97,11 +118,19 @@ class Transfer(Base):
     payee_clearing: Mapped[int]
     payer_rate: Mapped[str] = mapped_column(String(32))
     payee_rate: Mapped[str] = mapped_column(String(32))
+    levy: Mapped[int] = mapped_column(default=0)
+    reverses: Mapped[UUID | None] = mapped_column(ForeignKey("transfers.id"), index=True)
+    reversed_amount: Mapped[int] = mapped_column(default=0)
+    wait: Mapped[bool] = mapped_column(default=False)
+    value_date: Mapped[date | None]
     key: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    kept_digests: Mapped[dict[str, Any] | None]
     request_digest: Mapped[str] = mapped_column(String(chain.DIGEST_HEX_LENGTH))
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+    queued_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    reason_code: Mapped[ReasonCode | None] = mapped_column(enum_column(ReasonCode))
     reason: Mapped[str | None] = mapped_column(String(MAX_REASON))
     available: Mapped[int | None]
 
@@ -111,7 +140,13 @@ class Transfer(Base):
         CheckConstraint("payee_amount > 0", name="payee_amount_positive"),
         CheckConstraint("payee_clearing > 0", name="payee_clearing_positive"),
         CheckConstraint("payer_clearing >= payee_clearing", name="residue_not_negative"),
-        CheckConstraint("(state = 'pending') = (ended_at IS NULL)", name="ended_unless_pending"),
+        CheckConstraint(
+            "(state IN ('pending', 'queued')) = (ended_at IS NULL)", name="ended_unless_open"
+        ),
+        CheckConstraint("levy >= 0", name="levy_not_negative"),
+        CheckConstraint(
+            "reversed_amount >= 0 AND reversed_amount <= payee_amount", name="reversed_in_bounds"
+        ),
         Index(None, "payer_group", "created_at"),
         Index(None, "payee_group", "created_at"),
         Index(None, "state", "expires_at"),
