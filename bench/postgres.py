@@ -4,6 +4,7 @@ The server listens on a free port of the loopback, lives in a temporary folder, 
 for speed, and ends with the process that started it, whichever way that ends.
 """
 
+import contextlib
 import os
 import pwd
 import secrets
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from sqlalchemy import create_engine, make_url, text
 PACKAGES = ("postgresql-15", "postgresql-15-postgis-3")
 OLDEST_VERSION = 15
 START_SECONDS = 30
+POLL_SECONDS = 0.02
+HELD_SECONDS = 0.3
 # The data are thrown away afterwards, so nothing needs to survive a loss of power.
 FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=200")
 CURE = (
@@ -99,16 +102,27 @@ def ensure() -> Path:
 
 
 @contextmanager
-def running_server(programs: Path) -> Iterator[str]:
-    """URL (psycopg2, superuser) of a new server that ends with the block."""
-    # /tmp itself: a socket's path may be 107 bytes long, and TMPDIR may be closed to `postgres`.
-    home = Path(tempfile.mkdtemp(prefix="localpay-pg-", dir="/tmp"))
-    try:
-        server, url = _start(programs, home)
+def running_server(
+    programs: Path,
+    folder: Path = Path("/tmp"),  # noqa: S108 (mkdtemp makes a folder in it)
+) -> Iterator[str]:
+    """URL (psycopg2, superuser) of a new server below `folder` that ends with the block."""
+    with server_home(folder) as home:
+        server = Server(programs, home, FAST)
+        server.start()
         try:
-            yield url
+            yield server.url
         finally:
-            _stop(server)
+            server.stop()
+
+
+@contextmanager
+def server_home(folder: Path) -> Iterator[Path]:
+    """Yield a new folder for a server; it is gone after the block."""
+    # /tmp itself: a socket's path may be 107 bytes long, and TMPDIR may be closed to `postgres`.
+    home = Path(tempfile.mkdtemp(prefix="localpay-pg-", dir=folder))
+    try:
+        yield home
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -118,7 +132,7 @@ def new_database(server: str, template: str = "template0") -> Iterator[str]:
     """URL of a new database on the server; it is dropped at the end, whoever is connected."""
     name = f"localpay_test_{uuid.uuid4().hex}"
     url = make_url(server).set(database=name)
-    admin = create_engine(server, isolation_level="AUTOCOMMIT")
+    admin = create_engine(server, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
     try:
         with admin.connect() as connection:
             connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
@@ -131,44 +145,91 @@ def new_database(server: str, template: str = "template0") -> Iterator[str]:
         admin.dispose()
 
 
-def _start(programs: Path, home: Path) -> tuple[subprocess.Popen[bytes], str]:
-    owner = _owner()
-    password = secrets.token_hex(16)
-    password_file = home / "password"
-    password_file.write_text(password, encoding="utf-8")
-    if owner:
-        for path in (home, password_file):
-            shutil.chown(path, owner["user"], owner["group"])
-    data = home / "data"
-    initdb = [
-        str(programs / "initdb"),
-        "--pgdata",
-        str(data),
-        "--username",
-        "localpay",
-        "--no-sync",
-    ]
-    initdb += ["--encoding", "UTF8", "--locale", "C.UTF-8", "--auth", "scram-sha-256"]
-    initdb += ["--pwfile", str(password_file)]
-    subprocess.run(  # noqa: S603 (a program that was looked for)
-        initdb, check=True, stdout=subprocess.DEVNULL, cwd=home, **owner
-    )
-    port = _free_port()
-    options = [f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={home}"]
-    command = [str(programs / "postgres"), "-D", str(data)]
-    for option in (*options, *FAST):
-        command += ["-c", option]
-    with (home / "log").open("wb") as log:
-        server = subprocess.Popen(  # noqa: S603 (a program that was looked for)
-            [*_die_with_parent(), *command],
-            cwd=home,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C is for whoever started it, and who stops it too
-            **owner,
+class Server:
+    """A server with its data in `home`: it can be stopped or killed, and started again."""
+
+    def __init__(self, programs: Path, home: Path, options: Sequence[str]) -> None:
+        self._programs = programs
+        self._home = home
+        self._options = options
+        self._owner = _owner()
+        self._port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        password = secrets.token_hex(16)
+        self._init(password)
+        self.url = f"postgresql+psycopg2://localpay:{password}@127.0.0.1:{self._port}/postgres"
+
+    def _init(self, password: str) -> None:
+        password_file = self._home / "password"
+        password_file.write_text(password, encoding="utf-8")
+        if self._owner:
+            for path in (self._home, password_file):
+                shutil.chown(path, self._owner["user"], self._owner["group"])
+        command = [str(self._programs / "initdb"), "--pgdata", str(self._home / "data")]
+        command += ["--username", "localpay", "--no-sync", "--encoding", "UTF8"]
+        command += ["--locale", "C.UTF-8", "--auth", "scram-sha-256"]
+        command += ["--pwfile", str(password_file)]
+        subprocess.run(  # noqa: S603 (a program that was looked for)
+            command, check=True, stdout=subprocess.DEVNULL, cwd=self._home, **self._owner
         )
-    _wait_until_ready(server, home)
-    return server, f"postgresql+psycopg2://localpay:{password}@127.0.0.1:{port}/postgres"
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        command = [str(self._programs / "postgres"), "-D", str(self._home / "data")]
+        options = (f"port={self._port}", "listen_addresses=127.0.0.1")
+        for option in (*options, f"unix_socket_directories={self._home}", *self._options):
+            command += ["-c", option]
+        with (self._home / "log").open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 (a program that was looked for)
+                [*dies_with_us("INT"), *command],
+                cwd=self._home,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for whoever started it, and who stops it too
+                **self._owner,
+            )
+        _wait_until_ready(self._process, self._home)
+
+    def stop(self) -> None:
+        """Shut it down, and reap it."""
+        if self._process is not None:
+            _stop(self._process)
+
+    def kill(self) -> None:
+        """End it and all its processes at once, as a crash does (Linux).
+
+        The writer of what was not waited for is held a moment before. Who waits for each commit
+        does not need it; else what is lost would depend on how lately it woke up.
+        """
+        if self._process is None:
+            raise RuntimeError("the server was not started")
+        postmaster = self._process.pid
+        children = _children(postmaster)
+        for pid in children:
+            if b"walwriter" in _command_line(pid):
+                os.kill(pid, signal.SIGSTOP)
+        time.sleep(HELD_SECONDS)
+        os.kill(postmaster, signal.SIGSTOP)  # so that it starts no more of them
+        children = _children(postmaster)
+        for pid in (*children, postmaster):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+        while any(_command_line(pid) for pid in children):
+            time.sleep(POLL_SECONDS)
+
+
+def _children(pid: int) -> list[int]:
+    told = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    return [int(child) for child in told.split()]
+
+
+def _command_line(pid: int) -> bytes:
+    """Return what a process is called; empty where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def _owner() -> dict[str, Any]:
@@ -179,10 +240,10 @@ def _owner() -> dict[str, Any]:
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
 
-def _die_with_parent() -> list[str]:
-    """Prefix that makes the kernel stop the server when its starter is killed (Linux)."""
+def dies_with_us(by: str) -> list[str]:
+    """Prefix of a command that makes the kernel send it a signal when we are killed (Linux)."""
     setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "INT", "--"] if setpriv else []
+    return [setpriv, "--pdeathsig", by, "--"] if setpriv else []
 
 
 def _free_port() -> int:
@@ -192,14 +253,17 @@ def _free_port() -> int:
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], home: Path) -> None:
-    """Wait for `ready` in the last line of the server's own pid file, where it states its state."""
+    """Wait for `ready` in the last line of the server's own pid file, where it states its state.
+
+    One that was killed has left its file, whose first line is another process.
+    """
     state = home / "data" / "postmaster.pid"
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         lines = state.read_text(encoding="utf-8").split() if state.exists() else []
-        if lines and lines[-1] == "ready":
+        if lines and (lines[0], lines[-1]) == (str(server.pid), "ready"):
             return
-        time.sleep(0.02)
+        time.sleep(POLL_SECONDS)
     _stop(server)
     log = (home / "log").read_text(encoding="utf-8", errors="replace")
     message = f"PostgreSQL did not start:\n{log}"

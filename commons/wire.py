@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final
 
 import httpcore2
@@ -33,8 +34,9 @@ class Request:
     body: bytes = b""
 
 
+@cache
 def tls() -> ssl.SSLContext:
-    """Return how servers' certificates are checked, whatever the environment says."""
+    """Return how servers' certificates are checked, whatever the environment says; read once."""
     return httpx2.create_ssl_context(trust_env=False)
 
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,15 +22,25 @@ from marketplace.index import Index
 from marketplace.postgresql import PostgresqlIndex
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+IN_MEMORY, ON_DISK = Path("/dev/shm"), Path("/tmp")  # noqa: S108 (folders are made in them by mkdtemp)
+ROOM_IN_MEMORY = 4 * 2**30
 
 # Access lines between pytest's own would hide what matters.
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+LOGGING = structlog.get_config()
 
 # The same examples each time: a red test is about the change at hand.
 hypothesis_settings.register_profile("ci", derandomize=True, deadline=None)
 # New examples each time, and more of them: HYPOTHESIS_PROFILE=search make test ARGS=…
 hypothesis_settings.register_profile("search", max_examples=2_000, deadline=None)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Undo what a command run in this process set: its log goes to a stream that is closed now."""
+    yield
+    structlog.configure(**LOGGING)
 
 
 @pytest.fixture(scope="session")
@@ -42,10 +53,27 @@ def vectors() -> Path:
     return folder
 
 
+def databases_folder() -> Path:
+    """Where databases that nobody keeps are quickest: in memory where there is room, else /tmp.
+
+    They are as durable there as a test can tell, and no other test's writing holds them up.
+    """
+    roomy = IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > ROOM_IN_MEMORY
+    return IN_MEMORY if roomy and os.access(IN_MEMORY, os.W_OK) else ON_DISK
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def quick_path() -> Iterator[Path]:
+    """Folder of this test alone for its databases and index; gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="localpay-test-", dir=databases_folder()))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def settings(quick_path: Path) -> Settings:
     """Settings of a service of this test alone, whose crawler may reach the loopback."""
-    data_dir = tmp_path / "data"
+    data_dir = quick_path / "data"
     data_dir.mkdir()
     return Settings(data_dir=data_dir, base_url="http://testserver", allow_loopback=True)
 
@@ -61,7 +89,7 @@ def postgresql_server() -> Iterator[str]:
         programs = ensure()
     except PostgresMissingError as missing:
         pytest.fail(str(missing), pytrace=False)
-    with running_server(programs) as url:
+    with running_server(programs, databases_folder()) as url:
         yield url
 
 
@@ -82,9 +110,9 @@ def postgresql_template(postgresql_server: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def sqlite_engine(sqlite_template: Path, tmp_path: Path) -> Iterator[Engine]:
+def sqlite_engine(sqlite_template: Path, quick_path: Path) -> Iterator[Engine]:
     """Engine of a fresh migrated SQLite database."""
-    path = tmp_path / "localpay.sqlite"
+    path = quick_path / "localpay.sqlite"
     shutil.copyfile(sqlite_template, path)
     with disposed(make_engine(f"sqlite:///{path}")) as engine:
         yield engine

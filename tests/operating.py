@@ -26,6 +26,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "LOCALPAY_DATABASE_URL": settings.database_url,
         "LOCALPAY_INDEX_URL": settings.index_url,
         "COLUMNS": "200",
+        # The tests' own server is fast because it may lose everything.
+        "LOCALPAY_ALLOW_LOSS": str(settings.database_url.startswith("postgresql")),
     }
     return {**os.environ, **ours}
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx2
 import uvicorn
+from between import Between
 from hub_server import HubServer, own_keys
 from sqlalchemy import Engine
 
@@ -33,6 +34,7 @@ from commons.signatures import (
     sign,
     verify,
 )
+from commons.wire import tls
 from crawler import work
 from crawler.actor import actor_key_id
 from crawler.registration import admit
@@ -145,11 +147,16 @@ def keep_keys(settings: Settings) -> None:
 
 
 @contextmanager
-def served(settings: Settings, engine: Engine) -> Iterator[Served]:
-    """Serve on a free loopback port, on the engine's database, which is migrated already."""
+def served(settings: Settings, engine: Engine, between: Between | None = None) -> Iterator[Served]:
+    """Serve on a free loopback port, on the engine's database, which is migrated already.
+
+    With `between` everybody reaches it through there, under that address.
+    """
     database_url = engine.url.render_as_string(hide_password=False)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        if between is not None:
+            between.upstream, url = url, between.url
         keep_keys(settings)
         told = settings.model_copy(update={"base_url": url, "database_url": database_url})
         app = create_app(told, work=False)
@@ -159,7 +166,7 @@ def served(settings: Settings, engine: Engine) -> Iterator[Served]:
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:
-            with httpx2.Client(base_url=url, trust_env=False, timeout=30) as client:
+            with httpx2.Client(base_url=url, verify=tls(), trust_env=False, timeout=30) as client:
                 client.get("/health").raise_for_status()
                 yield Served(app.state.services, client)
         finally:

@@ -122,7 +122,7 @@ def test_a_violated_partial_index_has_its_name(engine: Engine) -> None:
         ).bindparams(id=f"{int(name == 'two'):032x}", moment=MOMENT.replace(tzinfo=None))
         if name == "one":
             with transaction(engine) as session:
-                union = text("INSERT INTO unions VALUES ('main', :moment)")
+                union = text("INSERT INTO unions (id, created_at) VALUES ('main', :moment)")
                 session.execute(union.bindparams(moment=MOMENT.replace(tzinfo=None)))
                 session.execute(proposed)
         else:

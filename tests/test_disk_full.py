@@ -1,8 +1,6 @@
 """A disk that fills up while the index is written: searches go on, and nothing is lost."""
 
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 from market import add_groups, draft, found, publish
 from operating import running
 from served import keep_keys
+from small_disk import BLOCK, SmallDisk, small_disk
 from sqlalchemy import Engine
 
 from commons.database import make_engine
@@ -18,38 +17,15 @@ from commons.settings import Settings
 from marketplace.embedded import EmbeddedIndex
 from marketplace.index import catch_up, read_changes
 
-BLOCK = 4096
 FULL = "disk is full|No space left"
-
-
-class SmallDisk:
-    """A file system of two megabytes, and what fills it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._ballast = folder / "ballast"
-
-    def fill(self, but_bytes: int = 0) -> None:
-        room = os.statvfs(self.folder)
-        blocks = (room.f_bavail * room.f_bsize - but_bytes) // BLOCK
-        self._ballast.write_bytes(b"x" * BLOCK * blocks)
-
-    def make_room(self) -> None:
-        self._ballast.unlink()
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
-        pytest.skip("a small file system may not be mounted here")
-    try:
-        yield SmallDisk(folder)
-    finally:
-        unmount = ["umount", "--lazy", str(folder)]
-        subprocess.run(unmount, check=True)
+    with small_disk(folder, megabytes=2) as disk:
+        yield disk
 
 
 @pytest.fixture
