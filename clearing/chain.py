@@ -7,8 +7,9 @@ every value is a string and every key ASCII, for which a dump with sorted keys i
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 import orjson
@@ -16,7 +17,7 @@ import orjson
 DIGEST_HEX_LENGTH: Final = 64
 
 
-@dataclass(frozen=True)
+@dataclass
 class Row:
     """What one version of an account says; amounts are in smallest clearing units.
 
@@ -35,6 +36,10 @@ class Row:
     digest: str
 
 
+uuid_text = lru_cache(maxsize=16_384)(str)
+"""Write a UUID; the rows of one journal all hold it, and to write it anew takes a while."""
+
+
 def canonical(value: Mapping[str, str] | Sequence[Sequence[str]]) -> bytes:
     """Return the canonical JSON of objects and lists of strings."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
@@ -47,7 +52,7 @@ def first_hash(union: str, account: str) -> str:
 
 def next_hash(previous: str, row: Row) -> str:
     """Return the hash, in hex, of `row` after `previous`."""
-    return hashlib.sha256(bytes.fromhex(previous) + canonical(asdict(row))).hexdigest()
+    return hashlib.sha256(bytes.fromhex(previous) + canonical(vars(row))).hexdigest()
 
 
 def digest(value: Mapping[str, str] | Sequence[Sequence[str]]) -> str:
@@ -57,9 +62,11 @@ def digest(value: Mapping[str, str] | Sequence[Sequence[str]]) -> str:
 
 def keyed_digest(key: bytes, field: str, value: str) -> str:
     """Return an HMAC-SHA-256, in hex, that says nothing of `value` once `key` is deleted."""
-    return hmac.new(key, f"{field}\0{value}".encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key, f"{field}\0{value}".encode(), "sha256").hex()
 
 
+@lru_cache(maxsize=1_024)
 def time_text(moment: datetime) -> str:
     """Write a moment as it stands in a row: UTC, microseconds, Z."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    in_utc = moment.astimezone(UTC).replace(tzinfo=None)
+    return in_utc.isoformat(timespec="microseconds") + "Z"

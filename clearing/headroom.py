@@ -1,5 +1,6 @@
 """Headroom: whom a group's members could pay through clearing right now, and how much."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Self
@@ -7,7 +8,7 @@ from typing import Any, Self
 from sqlalchemy import ColumnElement, Select, Subquery, and_, case, select
 from sqlalchemy.orm import Session
 
-from clearing.accounts import DEFAULT_UNION, Account, AccountKind, Position
+from clearing.accounts import DEFAULT_UNION, Account, AccountKind, AccountState, Position
 from clearing.rates import rates_at
 from commons import database
 from commons.groups import Currency, Group, Hub, HubState
@@ -54,29 +55,38 @@ def headroom_of(session: Session, payer_group: str) -> list[Headroom]:
     """Return the groups that a group's members can pay now, by their ids, pending counted.
 
     The room is the least of the three that a transfer is checked against (`clearing.calls`): the
-    payer's below, the payee's above, and the pair's. Who may not make transfers, who has no
-    account or no rate, and where nothing is left, is left out; so it is with the payer itself.
+    payer's below, the payee's above, and the pair's, in the union that a payment goes through
+    which names none; where it would have to name one, in the one with the most room. Who may not
+    make transfers, has no open account or no rate, and where nothing is left, is left out; so it
+    is with the payer itself.
     """
     rates = rates_at(database.now(session))
-    payer = session.scalar(
+    payers = session.scalars(
         select(Account)
         .join(Hub, Hub.group_id == Account.group_id)
         .join(rates, rates.c.group_id == Account.group_id)
         .where(Account.group_id == payer_group, *_clears())
     )
-    if payer is None:
-        return []
-    own = [] if payer.credit_limit is None else [payer.room_below()]
-    found = []
-    for payee, code, scale, rate, above, pair in session.execute(_payees(payer, rates)):
-        room = min((*own, *(room for room in (above, pair) if room is not None)), default=None)
-        if room is None or room > 0:
-            found.append(Headroom(payee, code, Side(parse_rate(rate), scale), room))
-    return found
+    found: dict[str, dict[str, Headroom]] = {}
+    for payer in payers:
+        own = [] if payer.credit_limit is None else [payer.room_below()]
+        for payee, code, scale, rate, above, pair in session.execute(_payees(payer, rates)):
+            room = min((*own, *(room for room in (above, pair) if room is not None)), default=None)
+            in_union = Headroom(payee, code, Side(parse_rate(rate), scale), room)
+            found.setdefault(payee, {})[payer.union_id] = in_union
+    chosen = (_chosen(found[payee]) for payee in sorted(found))
+    return [one for one in chosen if one.room is None or one.room > 0]
+
+
+def _chosen(by_union: Mapping[str, Headroom]) -> Headroom:
+    """Return the headroom in the union that is meant where none is named."""
+    if DEFAULT_UNION in by_union:
+        return by_union[DEFAULT_UNION]
+    return max(by_union.values(), key=lambda one: (one.room is None, one.room or 0))
 
 
 def _payees(payer: Account, rates: Subquery) -> Select[Any]:
-    """Ask for every other group, with the room above and the pair's, empty where not limited.
+    """Ask for every other group of a union, with the room above and the pair's, empty if unlimited.
 
     As columns, since objects of thousands of accounts would take twice as long as all the rest.
     """
@@ -99,15 +109,14 @@ def _payees(payer: Account, rates: Subquery) -> Select[Any]:
         .outerjoin(
             Position, and_(Position.account_id == payer.id, Position.counterparty_id == Account.id)
         )
-        .where(Account.id != payer.id, *_clears())
-        .order_by(Account.group_id)
+        .where(Account.id != payer.id, Account.union_id == payer.union_id, *_clears())
     )
 
 
 def _clears() -> tuple[ColumnElement[bool], ...]:
-    """Return what holds of a group's own account in the union that transfers go through."""
+    """Return what holds of a group's own account through which transfers can be made."""
     return (
-        Account.union_id == DEFAULT_UNION,
         Account.kind == AccountKind.GROUP,
+        Account.state == AccountState.OPEN,
         Hub.state == HubState.ADMITTED,
     )

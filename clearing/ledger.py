@@ -8,15 +8,14 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, insert, select, tuple_
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, exists, func, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from clearing import chain
-from clearing.accounts import Account, Position, lock_accounts, new_position
+from clearing import bulk, chain, held
+from clearing.accounts import Account, Position
+from clearing.held import HeldAccount, HeldPosition, Pair
 from commons import database
 from commons.database import Base, enum_column
-
-_PAIRS_PER_QUERY: Final = 5_000
 
 
 class JournalKind(StrEnum):
@@ -43,7 +42,7 @@ class Journal(Base):
     __tablename__ = "journals"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    union_id: Mapped[str] = mapped_column(ForeignKey("unions.id"))
+    union_id: Mapped[str] = mapped_column(String(40))
     kind: Mapped[JournalKind] = mapped_column(enum_column(JournalKind))
     about: Mapped[UUID | None] = mapped_column(index=True)
     value_date: Mapped[date | None]
@@ -51,13 +50,16 @@ class Journal(Base):
 
 
 class Entry(Base):
-    """One line of a journal: what it adds to an account's position towards a counterparty."""
+    """One line of a journal: what it adds to an account's position towards a counterparty.
+
+    Journal and accounts are what `post` found; the audit names what the database does not hold.
+    """
 
     __tablename__ = "entries"
 
-    journal_id: Mapped[UUID] = mapped_column(ForeignKey("journals.id"), primary_key=True)
-    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
-    counterparty_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    journal_id: Mapped[UUID] = mapped_column(primary_key=True)
+    account_id: Mapped[int] = mapped_column(primary_key=True)
+    counterparty_id: Mapped[int] = mapped_column(primary_key=True)
     amount: Mapped[int]
 
     __table_args__ = (
@@ -73,7 +75,7 @@ class ChainRow(Base):
 
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
     version: Mapped[int] = mapped_column(primary_key=True)
-    journal_id: Mapped[UUID] = mapped_column(ForeignKey("journals.id"), index=True)
+    journal_id: Mapped[UUID] = mapped_column(index=True)
     kind: Mapped[JournalKind] = mapped_column(enum_column(JournalKind))
     counterparty: Mapped[str] = mapped_column(String(60))
     amount: Mapped[int]
@@ -88,8 +90,18 @@ class ChainRow(Base):
 for _model in (Journal, Entry, ChainRow):
     database.append_only(_model)
 
+_JOURNALS, _ENTRIES, _CHAIN_ROWS = (
+    Base.metadata.tables[model.__tablename__] for model in (Journal, Entry, ChainRow)
+)
+_JOURNAL_COLUMNS: Final = ("id", "union_id", "kind", "about", "value_date", "posted_at")
+_ENTRY_COLUMNS: Final = ("journal_id", "account_id", "counterparty_id", "amount")
+_CHAIN_COLUMNS: Final = (
+    "account_id", "version", "journal_id", "kind", "counterparty", "amount", "balance",
+    "posted_at", "digest", "hash",
+)  # fmt: skip
 
-@dataclass(frozen=True)
+
+@dataclass(slots=True)
 class Line:
     """What an account's chain says of a journal: with whom, and a digest of what it is about."""
 
@@ -98,17 +110,20 @@ class Line:
     digest: str
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Draft:
     """A journal to be posted: entries (account, counterparty, amount) and a line per account.
 
-    Amounts are in smallest clearing units. The entries of each pair must sum to 0.
+    Amounts are in smallest clearing units. The entries of each pair must sum to 0. `about` and
+    `value_date` are those of the `Journal`.
     """
 
     id: UUID
     kind: JournalKind
     entries: Sequence[tuple[int, int, int]]
     lines: Sequence[Line]
+    about: UUID | None = None
+    value_date: date | None = None
 
 
 @dataclass
@@ -120,57 +135,113 @@ class Book:
     """
 
     session: Session
-    accounts: dict[int, Account]
-    positions: dict[tuple[int, int], Position] = field(default_factory=dict)
-    rows: dict[type[Base], list[dict[str, Any]]] = field(
-        default_factory=lambda: {Journal: [], Entry: [], ChainRow: []}
-    )
+    accounts: dict[int, HeldAccount]
+    positions: dict[Pair, HeldPosition] = field(default_factory=dict)
+    _known: set[Pair] = field(default_factory=set, init=False)  # those that were looked for
+    _figures: dict[int, tuple[Any, ...]] = field(default_factory=dict, init=False)
+    _taken: dict[Pair, tuple[int, int, int]] = field(default_factory=dict, init=False)
+    _journals: list[bulk.Row] = field(default_factory=list, init=False)
+    _entries: list[bulk.Row] = field(default_factory=list, init=False)
+    _chain_rows: list[bulk.Row] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        """Remember what is written, to tell later what was changed."""
+        self._figures = {account.id: held.figures(account) for account in self.accounts.values()}
 
     @classmethod
-    def lock(cls, session: Session, pairs: Iterable[tuple[int, int]]) -> "Book":
+    def lock(cls, session: Session, pairs: Iterable[Pair]) -> "Book":
         """Lock both accounts of every pair, in id order, and read the pairs' positions."""
-        wanted = sorted({pair for a, b in pairs for pair in ((a, b), (b, a))})
-        book = cls(session, lock_accounts(session, {account for account, _ in wanted}))
-        key = tuple_(Position.account_id, Position.counterparty_id)
-        for start in range(0, len(wanted), _PAIRS_PER_QUERY):
-            book._read(key.in_(wanted[start : start + _PAIRS_PER_QUERY]))
+        wanted = {pair for a, b in pairs for pair in ((a, b), (b, a))}
+        book = cls(session, held.lock_accounts(session, {account for account, _ in wanted}))
+        book.read(wanted)
         return book
 
     @classmethod
     def lock_union(cls, session: Session, union_id: str) -> "Book":
-        """Lock every account of a union and read all positions between them."""
-        lock_accounts(session, select(Account.id).filter_by(union_id=union_id))
-        return cls.read_union(session, union_id)
+        """Lock every account of a union and read all positions between them.
+
+        An account that is opened meanwhile is not locked, so it is not in the book.
+        """
+        wanted = select(Account.id).filter_by(union_id=union_id)
+        book = cls(session, held.lock_accounts(session, wanted))
+        matrix = held.read_matrix(session, union_id)
+        ours = book.accounts.keys()
+        book._take(p for p in matrix if {p.account_id, p.counterparty_id} <= ours)
+        return book
 
     @classmethod
     def read_union(cls, session: Session, union_id: str) -> "Book":
         """Read a union's accounts and positions without locks, to look at only."""
-        accounts = session.scalars(select(Account).filter_by(union_id=union_id))
-        book = cls(session, {account.id: account for account in accounts})
-        book._read(Position.account_id.in_(select(Account.id).filter_by(union_id=union_id)))
+        book = cls(session, held.read_accounts(session, union_id))
+        book._take(held.read_matrix(session, union_id))
         return book
 
-    def _read(self, condition: Any) -> None:  # noqa: ANN401 (any SQL condition)
-        found = self.session.scalars(
-            select(Position).where(condition).execution_options(populate_existing=True)
-        )
-        self.positions.update({(row.account_id, row.counterparty_id): row for row in found})
+    def read(self, pairs: Iterable[Pair]) -> None:
+        """Read positions between accounts that are locked; those that are not there are known."""
+        wanted = set(pairs) - self._known
+        self._known |= wanted
+        self._take(held.read_positions(self.session, sorted(wanted)))
+
+    def _take(self, found: Iterable[HeldPosition]) -> None:
+        for position in found:
+            key = (position.account_id, position.counterparty_id)
+            self.positions[key] = position
+            self._taken[key] = held.taken(position)
+
+    def position(self, account_id: int, counterparty_id: int) -> HeldPosition:
+        """Return a position, making it where the two never met.
+
+        Raises KeyError where one of the accounts is not locked, which only a defect can cause.
+        """
+        key = (account_id, counterparty_id)
+        found = self.positions.get(key)
+        if found is None:
+            _ = self.accounts[account_id], self.accounts[counterparty_id]
+            if key not in self._known:
+                self.read([key])
+            found = self.positions.setdefault(key, HeldPosition(*key))
+        return found
+
+    def keep(
+        self, journal: bulk.Row, entries: Iterable[bulk.Row], rows: Iterable[bulk.Row]
+    ) -> None:
+        """Keep a journal's rows until they are written; `post` calls this and nobody else."""
+        self._journals.append(journal)
+        self._entries.extend(entries)
+        self._chain_rows.extend(rows)
 
     def write(self) -> None:
         """Write what was changed and posted; the commit is the caller's."""
         self.session.flush()
-        for table, values in self.rows.items():
-            if values:
-                self.session.execute(insert(table), values)
-                values.clear()
+        for table, columns, rows in (
+            (_JOURNALS, _JOURNAL_COLUMNS, self._journals),
+            (_ENTRIES, _ENTRY_COLUMNS, self._entries),
+            (_CHAIN_ROWS, _CHAIN_COLUMNS, self._chain_rows),
+        ):
+            bulk.insert_rows(self.session, table, columns, rows)
+            rows.clear()
+        self._write_accounts()
+        self._write_positions()
+        for row in list(self.session.identity_map.values()):
+            if isinstance(row, Account | Position):
+                self.session.expire(row)  # read before, and changed here past it
 
-    def position(self, account_id: int, counterparty_id: int) -> Position:
-        """Return a position, making the row where the two never met."""
-        key = (account_id, counterparty_id)
-        if key not in self.positions:
-            self.positions[key] = new_position(*key)
-            self.session.add(self.positions[key])
-        return self.positions[key]
+    def _write_accounts(self) -> None:
+        now = {account.id: held.figures(account) for account in self.accounts.values()}
+        changed = [a for a in self.accounts.values() if now[a.id] != self._figures[a.id]]
+        held.write_accounts(self.session, changed)
+        self._figures = now
+
+    def _write_positions(self) -> None:
+        now = {key: held.taken(position) for key, position in self.positions.items()}
+        changed, new = [], []
+        for key, position in self.positions.items():
+            if key not in self._taken:
+                new.append(position)
+            elif now[key] != self._taken[key]:
+                changed.append(position)
+        held.write_positions(self.session, changed, new)
+        self._taken = now
 
 
 def post(book: Book, draft: Draft, moment: datetime) -> None:
@@ -181,55 +252,88 @@ def post(book: Book, draft: Draft, moment: datetime) -> None:
     not sum to 0 or that lacks an account's line, which only a defect here can cause.
     """
     sums = _account_sums(draft)
-    union_id = book.accounts[draft.lines[0].account_id].union_id
-    book.rows[Journal].append(
-        {"id": draft.id, "union_id": union_id, "kind": draft.kind, "posted_at": moment}
-    )
     for account_id, counterparty_id, amount in draft.entries:
         book.position(account_id, counterparty_id).amount += amount
-        book.rows[Entry].append(
-            {
-                "journal_id": draft.id,
-                "account_id": account_id,
-                "counterparty_id": counterparty_id,
-                "amount": amount,
-            }
-        )
-    book.rows[ChainRow].extend(
-        _extend(book.accounts[line.account_id], draft, line, sums[line.account_id], moment)
-        for line in draft.lines
+    union_id = book.accounts[draft.lines[0].account_id].union_id
+    told = (chain.uuid_text(draft.id), str(draft.kind), chain.time_text(moment))
+    book.keep(
+        (draft.id, union_id, draft.kind, draft.about, draft.value_date, moment),
+        [(draft.id, *entry) for entry in draft.entries],
+        [
+            _extend(
+                book.accounts[line.account_id], draft, line, sums[line.account_id], moment, told
+            )
+            for line in draft.lines
+        ],
     )
 
 
 def _account_sums(draft: Draft) -> dict[int, int]:
-    pairs: dict[tuple[int, int], int] = defaultdict(int)
+    pairs: dict[Pair, int] = defaultdict(int)
     sums: dict[int, int] = defaultdict(int)
-    for account_id, counterparty_id, amount in draft.entries:
-        pairs[min(account_id, counterparty_id), max(account_id, counterparty_id)] += amount
+    for account_id, other_id, amount in draft.entries:
+        key = (account_id, other_id) if account_id < other_id else (other_id, account_id)
+        pairs[key] += amount
         sums[account_id] += amount
-    if any(pairs.values()) or sorted(line.account_id for line in draft.lines) != sorted(sums):
+    if any(pairs.values()) or sorted([line.account_id for line in draft.lines]) != sorted(sums):
         raise ValueError(f"journal {draft.id} does not balance")
     return sums
 
 
-def _extend(
-    account: Account, draft: Draft, line: Line, amount: int, moment: datetime
-) -> dict[str, Any]:
+def _extend(  # noqa: PLR0913, PLR0917 (what a chain row is made of)
+    account: HeldAccount,
+    draft: Draft,
+    line: Line,
+    amount: int,
+    moment: datetime,
+    told: tuple[str, str, str],
+) -> bulk.Row:
+    """Change an account by what a journal does to it, and return the chain row.
+
+    `told` are the journal's id, kind and time as they stand in a chain.
+    """
+    journal, kind, time = told
     account.balance += amount
     account.version += 1
-    values = {
-        "account_id": account.id,
-        "version": account.version,
-        "journal_id": draft.id,
-        "kind": draft.kind,
-        "counterparty": line.counterparty,
-        "amount": amount,
-        "balance": account.balance,
-        "posted_at": moment,
-        "digest": line.digest,
-    }
-    account.head = chain.next_hash(account.head, hashed_row(account.name, values))
-    return values | {"hash": account.head}
+    row = chain.Row(
+        account=account.name,
+        version=str(account.version),
+        journal=journal,
+        kind=kind,
+        counterparty=line.counterparty,
+        amount=str(amount),
+        balance=str(account.balance),
+        time=time,
+        digest=line.digest,
+    )
+    account.head = chain.next_hash(account.head, row)
+    return (
+        account.id,
+        account.version,
+        draft.id,
+        draft.kind,
+        line.counterparty,
+        amount,
+        account.balance,
+        moment,
+        line.digest,
+        account.head,
+    )
+
+
+def posted_after(
+    session: Session, account_ids: Iterable[int], moment: datetime
+) -> dict[int, datetime]:
+    """Return when those of the accounts were posted to last that were so after `moment`.
+
+    There are such only where the clock was set back since.
+    """
+    if not session.scalar(select(exists().where(Journal.posted_at > moment))):
+        return {}
+    last = select(ChainRow.account_id, func.max(ChainRow.posted_at)).where(
+        bulk.among(session, ChainRow.account_id, account_ids), ChainRow.posted_at > moment
+    )
+    return dict(session.execute(last.group_by(ChainRow.account_id)).all())
 
 
 def hashed_row(account: str, values: Mapping[str, Any]) -> chain.Row:

@@ -11,13 +11,15 @@ from uuid import UUID, uuid4
 from sqlalchemy import CheckConstraint, ForeignKey, Index, insert, or_, select, text, update
 from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
-from clearing import chain, netting
+from clearing import chain, disputes, events, netting
 from clearing.accounts import DEFAULT_UNION, Account, Position, Union
+from clearing.events import EventKind, Notice
 from clearing.ledger import Book, Draft, JournalKind, Line, post
 from clearing.netting import Netting, Obligation
 from commons import database
 from commons.database import Base, enum_column
 from commons.errors import ConflictError, NotFoundError
+from commons.money import CLEARING_SCALE, format_amount
 
 
 class RoundState(StrEnum):
@@ -126,7 +128,7 @@ def propose(session: Session, union_id: str = DEFAULT_UNION) -> Round:
     standing = proposed_now(session, union_id)
     if standing is not None:
         raise ConflictError(f"round {standing.id} of union {union_id!r} is still proposed")
-    result = _solve(book)
+    result = _solve(book, union_id)
     proposed = Round(
         id=uuid4(),
         union_id=union_id,
@@ -139,6 +141,9 @@ def propose(session: Session, union_id: str = DEFAULT_UNION) -> Round:
     session.add(proposed)
     session.flush()
     _reserve(book, proposed.id, result)
+    ids = {account.name: account.id for account in book.accounts.values()}
+    set_off = {(ids[o.debtor], ids[o.creditor]): n for o, n in result.set_offs.items() if n}
+    _tell(book, proposed, set_off)
     return proposed
 
 
@@ -151,22 +156,24 @@ def proposed_now(session: Session, union_id: str = DEFAULT_UNION) -> Round | Non
 
 def preview(session: Session, union_id: str = DEFAULT_UNION) -> Netting:
     """Return what a round would set off now; nothing is changed."""
-    return _solve(Book.read_union(session, union_id))
+    return _solve(Book.read_union(session, union_id), union_id)
 
 
-def _solve(book: Book) -> Netting:
-    """Return the optimal set-off under the caps of the opposite pair limits.
+def _solve(book: Book, union_id: str) -> Netting:
+    """Return the optimal set-off under the caps of disputes and of the opposite pair limits.
 
-    To set off X of what i owes j takes X from P(j,i), for which j's room towards i must last,
-    whatever is posted until the commit.
+    What is disputed stays. To set off X of what i owes j takes X from P(j,i), for which j's room
+    towards i must last, whatever is posted until the commit.
     """
+    disputed = disputes.standing(book.session, union_id)
     names = {account.id: account.name for account in book.accounts.values()}
     owed, caps = [], {}
     for (creditor_id, debtor_id), position in book.positions.items():
         if position.amount > 0:
             pair = names[debtor_id], names[creditor_id]
             owed.append(Obligation(*pair, position.amount))
-            caps[pair] = max(0, position.room())
+            agreed = position.amount - disputed.get((debtor_id, creditor_id), 0)
+            caps[pair] = max(0, min(position.room(), agreed))
     return netting.solve(owed, caps)
 
 
@@ -185,7 +192,7 @@ def _reserve(book: Book, round_id: UUID, result: Netting) -> None:
                 "amount": amount,
             }
         )
-    book.session.flush()
+    book.write()
     if rows:
         book.session.execute(insert(SetOff), rows)
 
@@ -196,14 +203,37 @@ def commit(session: Session, round_id: UUID) -> Round:
     if parts:
         post(book, _journal(book, round_id, parts), database.now(session))
     book.write()
+    _tell(book, found, {(part.debtor_id, part.creditor_id): part.amount for part in parts})
     return found
 
 
 def abandon(session: Session, round_id: UUID) -> Round:
     """End a proposed round without effect; what it reserved is free again."""
-    book, found, _ = _end(session, round_id, RoundState.ABANDONED)
+    book, found, parts = _end(session, round_id, RoundState.ABANDONED)
     book.write()
+    _tell(book, found, {(part.debtor_id, part.creditor_id): part.amount for part in parts})
     return found
+
+
+def _tell(book: Book, changed: Round, set_off: Mapping[tuple[int, int], int]) -> None:
+    """Tell the hubs of the groups in a round where it stands, and what it sets off of each."""
+    owed: dict[str, int] = defaultdict(int)
+    for (debtor_id, creditor_id), amount in set_off.items():
+        for account_id, part in ((debtor_id, amount), (creditor_id, 0)):
+            group_id = book.accounts[account_id].group_id
+            if group_id is not None:
+                owed[group_id] += part
+    told = {"state": str(changed.state), "union": changed.union_id}
+    notices = [
+        Notice(
+            group_id,
+            EventKind.ROUND_CHANGED,
+            str(changed.id),
+            {**told, "set_off": format_amount(amount, CLEARING_SCALE)},
+        )
+        for group_id, amount in owed.items()
+    ]
+    events.record(book.session, notices, database.now(book.session))
 
 
 def _end(session: Session, round_id: UUID, state: RoundState) -> tuple[Book, Round, list[SetOff]]:

@@ -54,6 +54,10 @@ class UnsupportedMediaError(LocalPayError):
     """A media type that is not read here."""
 
 
+class NotAcceptableError(LocalPayError):
+    """None of the media types that the caller takes is one that this is given in."""
+
+
 class TooManyError(LocalPayError):
     """Too much in a short time; `retry_after_seconds` says when to come back."""
 

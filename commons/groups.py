@@ -5,9 +5,10 @@ from enum import StrEnum
 from typing import Final
 
 from sqlalchemy import CheckConstraint, ForeignKey, String, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from commons.database import Base, enum_column
+from commons.errors import NotFoundError
 from commons.money import CurrencyKind
 
 GROUP_ID_PATTERN: Final = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$"
@@ -99,7 +100,12 @@ class Hub(Base):
 
 
 class HubKey(Base):
-    """A public key that a hub signs with; two may live at once, for rotation."""
+    """A public key that a hub signs with; two may live at once, for rotation.
+
+    `confirmed_at` is empty while a key that an admitted hub's actor names waits for the operator:
+    it signs no call to clearing until then. `revoked_by` is who revoked it, `actor` where the
+    actor no longer names it; a key that somebody revoked never lives again.
+    """
 
     __tablename__ = "hub_keys"
 
@@ -108,7 +114,9 @@ class HubKey(Base):
     algorithm: Mapped[KeyAlgorithm] = mapped_column(enum_column(KeyAlgorithm))
     public_key_pem: Mapped[str] = mapped_column(String(4096))
     added_at: Mapped[datetime]
+    confirmed_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    revoked_by: Mapped[str | None] = mapped_column(String(60))
 
 
 class Nonce(Base):
@@ -119,3 +127,11 @@ class Nonce(Base):
     key_id: Mapped[str] = mapped_column(String(2048), primary_key=True)
     nonce: Mapped[str] = mapped_column(String(128), primary_key=True)
     expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+def require_group(session: Session, group_id: str) -> Group:
+    """Return a group, or raise NotFoundError."""
+    group = session.get(Group, group_id)
+    if group is None:
+        raise NotFoundError(f"there is no group {group_id!r}")
+    return group

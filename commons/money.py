@@ -55,11 +55,11 @@ def format_amount(minor: int, scale: int) -> str:
     return ("-" if minor < 0 else "") + whole + ("." + part if scale else "")
 
 
-def parse_rate(text: str, field: str = "rate") -> Fraction:
+def parse_rate(text: str, field: str = "rate", example: str = "1/10") -> Fraction:
     """Read "2/13": clearing units that one unit of the currency is worth."""
     match = _RATE.fullmatch(text)
     if match is None:
-        raise InvalidError(field, 'must be a fraction such as "2/13"')
+        raise InvalidError(field, f'must be a fraction of whole numbers such as "{example}"')
     return Fraction(int(match[1]), int(match[2]))
 
 
@@ -110,13 +110,16 @@ def convert(value: Fraction, payer: Side, payee: Side) -> Conversion:
     The payer's side is rounded up and the payee's down, each from the exact fraction
     (`clearing.md`, Rates and rounding). Raises InvalidError where the payee would get nothing.
     """
-    payee_local = floor_minor(value / payee.rate, payee.scale)
-    payee_value = Fraction(payee_local, 10**payee.scale) * payee.rate
+    worth, parts = value.numerator, value.denominator  # integers, many times faster than fractions
+    payee_local = worth * payee.rate.denominator * 10**payee.scale // (parts * payee.rate.numerator)
+    payee_worth = payee_local * payee.rate.numerator * 10**CLEARING_SCALE
     conversion = Conversion(
-        payer_local=ceil_minor(value / payer.rate, payer.scale),
+        payer_local=-(
+            -worth * payer.rate.denominator * 10**payer.scale // (parts * payer.rate.numerator)
+        ),
         payee_local=payee_local,
         payer_clearing=ceil_minor(value, CLEARING_SCALE),
-        payee_clearing=floor_minor(payee_value, CLEARING_SCALE),
+        payee_clearing=payee_worth // (10**payee.scale * payee.rate.denominator),
     )
     if conversion.payee_local <= 0 or conversion.payee_clearing <= 0:
         raise InvalidError("amount", "is so small that the payee would get nothing")

@@ -2,23 +2,27 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
 
 from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
-from clearing.accounts import Account, Position, account_of, open_account, set_limits
+from clearing import acceptance, levies
+from clearing.acceptance import ANY_GROUP, Rule
+from clearing.accounts import DEFAULT_UNION, Account, Position, account_of, open_account, set_limits
 from clearing.audit import audit
 from clearing.calls import Call, Create, Move, Outcome, Verb, handle
+from clearing.events import Event, EventKind
 from clearing.ledger import Entry, Journal
+from clearing.levies import LevyChange
 from clearing.rates import agree
-from clearing.transfers import Transfer, TransferState, Unit
+from clearing.transfers import Party, Transfer, TransferState, Unit
 from commons import database
 from commons.database import reading, transaction
 from commons.groups import Currency, Group, Hub, HubState
-from commons.money import CLEARING_SCALE, CurrencyKind, parse_amount
+from commons.money import CLEARING_SCALE, CurrencyKind, format_rate, parse_amount
 
 HOUR = 10**CLEARING_SCALE
 """One hour of work in smallest clearing units."""
@@ -40,7 +44,7 @@ GROUPS: Mapping[str, Terms] = {
 }
 
 
-def admit(session: Session, group_id: str, terms: Terms) -> None:
+def admit(session: Session, group_id: str, terms: Terms, union_id: str = DEFAULT_UNION) -> None:
     """Make an admitted group with a hub, a currency, a rate and accounts without limits."""
     uri, moment = f"https://{group_id}.example/group", database.now(session)
     currency = Currency(
@@ -66,7 +70,7 @@ def admit(session: Session, group_id: str, terms: Terms) -> None:
         )
     )
     agree(session, group_id, terms.rate)
-    open_account(session, group_id)
+    open_account(session, group_id, union_id)
 
 
 def open_world(engine: Engine) -> None:
@@ -84,6 +88,7 @@ def push(  # noqa: PLR0913 (a payment has that much to say)
     *,
     description: str = "",
     expires_at: datetime | None = None,
+    wait: bool = False,
 ) -> Create:
     """Return the payer's hub's call that makes a transfer between two groups' members."""
     return Create(
@@ -95,13 +100,32 @@ def push(  # noqa: PLR0913 (a payment has that much to say)
         unit=unit,
         description=description,
         expires_at=expires_at,
+        wait=wait,
     )
+
+
+def request(payer: str, payee: str, amount: str, unit: Unit = Unit.CLEARING) -> Create:
+    """Return the payee's hub's call that asks for a payment."""
+    return replace(push(payer, payee, amount, unit), caller=payee)
 
 
 def call(engine: Engine, one: Call) -> Outcome:
     """Handle one call in a transaction of its own."""
     with transaction(engine) as session:
         return handle(session, [one])[0]
+
+
+def accepting(engine: Engine, group_id: str, up_to: int, initiator: Party = Party.PAYER) -> None:
+    """Have a group's hub accept at once what others make, up to so many smallest units."""
+    with transaction(engine) as session:
+        acceptance.set_rules(session, group_id, [Rule(initiator, ANY_GROUP, up_to)])
+
+
+def told(engine: Engine, group_id: str) -> list[tuple[EventKind, str]]:
+    """Return the kind and subject of what a hub was told, in its order."""
+    with reading(engine) as session:
+        own = select(Event).where(Event.group_id == group_id).order_by(Event.number)
+        return [(event.kind, event.subject) for event in session.scalars(own)]
 
 
 def accept(create: Create) -> Move:
@@ -144,6 +168,15 @@ def limit(
             credit_limit=None if credit is None else minor(credit),
             surplus_limit=None if surplus is None else minor(surplus),
         )
+
+
+def levied(engine: Engine, share: Fraction, union_id: str = DEFAULT_UNION) -> None:
+    """Have a union take a levy from now on, as if its rule had been set long ago."""
+    with transaction(engine) as session:
+        levies.levy_account(session, union_id)
+        moment = database.now(session)
+        rule = {"share": format_rate(share), "valid_from": moment, "known_from": moment}
+        session.add(LevyChange(union_id=union_id, **rule))
 
 
 def minor(text: str) -> int:
@@ -200,3 +233,14 @@ def assert_sound(engine: Engine) -> None:
     with reading(engine) as session:
         findings = audit(session)
     assert [(f.number, problem) for f in findings for problem in f.problems] == []
+
+
+def ledger(engine: Engine) -> dict[str, list[tuple[object, ...]]]:
+    """Return all that money is: accounts, positions, entries and transfers, to compare later."""
+    found = {}
+    for table in (Account, Position, Entry, Transfer):
+        columns = table.__table__.columns
+        with reading(engine) as session:
+            rows = session.execute(select(*columns).order_by(*columns[:1]))
+            found[table.__tablename__] = sorted((tuple(row) for row in rows), key=repr)
+    return found

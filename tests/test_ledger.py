@@ -168,6 +168,7 @@ def test_the_database_refuses_to_change_what_is_written(engine: Engine) -> None:
     pay(engine, "ghent", "barcelona", "1")
     with transaction(engine) as session:
         rounds.commit(session, rounds.propose(session).id)
+        set_limits(session, "leeds", HOUR, None)
     for table in APPEND_ONLY:
         before = all_rows(engine, table)
         assert before, table

@@ -28,10 +28,21 @@ from clearing_world import (
 from conftest import disposed
 from sqlalchemy import Engine
 
-from clearing.calls import Call, Create, Move, Outcome, Verb, expire_due
+from clearing import acceptance
+from clearing.acceptance import Rule
+from clearing.calls import (
+    Call,
+    Create,
+    Move,
+    Outcome,
+    Reverse,
+    Verb,
+    expire_due,
+    release_queued,
+)
 from clearing.ledger import Journal
 from clearing.poster import Poster
-from clearing.transfers import Transfer, TransferState
+from clearing.transfers import Party, Transfer, TransferState
 from commons import database
 from commons.database import make_engine, reading, transaction
 from commons.errors import ConflictError, RefusedError
@@ -233,7 +244,7 @@ def test_an_acceptance_and_the_expiry_at_once_end_a_transfer_once(
     engine: Engine, posters: list[Poster]
 ) -> None:
     creates: list[Create] = []
-    for _ in range(15):
+    for _ in range(100):
         create = made(engine, push("barcelona", "leeds", "1"))
         creates.append(create)
         with reading(engine) as session:
@@ -252,4 +263,54 @@ def test_an_acceptance_and_the_expiry_at_once_end_a_transfer_once(
     assert counted(engine, Journal) == len(posted)
     assert account(engine, "leeds").balance == len(posted) * HOUR
     assert account(engine, "leeds").pending_in == 0
+    assert_sound(engine)
+
+
+def test_reversals_of_one_payment_at_once_never_take_back_more_than_it(
+    engine: Engine, posters: list[Poster]
+) -> None:
+    for group in ("barcelona", "leeds"):
+        for initiator in Party:
+            with transaction(engine) as session:
+                rules = [*acceptance.rules_of(session, group), Rule(initiator, "", 10**9)]
+                acceptance.set_rules(session, group, rules)
+    create = push("barcelona", "leeds", "10")
+    posters[0].submit(create).result(SECONDS)
+    callers = ("barcelona", "leeds", None)
+    calls = [Reverse(uuid.uuid4(), callers[n % 3], create.id, "1") for n in range(30)]
+    outcomes = submit_all(posters, [*calls, *calls])
+    taken = {o.transfer.id for o in outcomes if o.transfer}
+    assert len(taken) == 10
+    assert {type(o.error) for o in outcomes} == {type(None), ConflictError}
+    found = transfer(engine, create.id)
+    assert found is not None
+    assert (found.reversed_amount, balances(engine)) == (found.payee_amount, {})
+    assert counted(engine, Journal) == 11
+    assert_sound(engine)
+
+
+def test_what_waits_is_released_once_while_its_hubs_cancel_it(
+    engine: Engine, posters: list[Poster]
+) -> None:
+    for group in ("leeds", "ghent"):
+        with transaction(engine) as session:
+            acceptance.set_rules(session, group, [Rule(Party.PAYER, "", 10**9)])
+    limit(engine, "barcelona", credit="0")
+    creates = [push("barcelona", name, "1", wait=True) for name in ("leeds", "ghent") * 20]
+    for outcome in submit_all(posters, creates):
+        assert outcome.transfer is not None
+        assert outcome.transfer.state is TransferState.QUEUED
+    limit(engine, "barcelona")
+
+    def releasing() -> None:
+        with transaction(engine) as session:
+            release_queued(session)
+
+    cancels = [Move(create.id, "barcelona", Verb.CANCEL) for create in creates[::2]]
+    race(releasing, releasing, lambda: submit_all(posters[:2], cancels))
+    releasing()
+    states = Counter(state(engine, create) for create in creates)
+    assert set(states) <= {TransferState.POSTED, TransferState.CANCELLED}
+    assert states[TransferState.POSTED] == counted(engine, Journal) >= 20
+    assert account(engine, "barcelona").balance == -HOUR * states[TransferState.POSTED]
     assert_sound(engine)

@@ -32,7 +32,7 @@ from clearing import transfers
 from clearing.calls import Call, Create, Move, Verb, expire_due, handle
 from clearing.ledger import Journal
 from clearing.rates import agree
-from clearing.transfers import Party, Transfer, TransferState, Unit
+from clearing.transfers import Party, Transfer, TransferState, Unit, Wanted
 from commons.database import reading, transaction
 from commons.errors import (
     ConflictError,
@@ -277,7 +277,7 @@ def test_a_hub_pages_through_its_own_transfers_newest_first(engine: Engine) -> N
             break
     assert seen == ids[::-1]
     with reading(engine) as session:
-        pending, _ = transfers.search(session, "leeds", TransferState.PENDING)
+        pending, _ = transfers.search(session, "leeds", Wanted({TransferState.PENDING}))
     assert [view.id for view in pending] == ids[-1:]
 
 

@@ -2,9 +2,15 @@
 
 import sqlalchemy as sa
 from alembic import op
+from alembic.operations import BatchOperations
 
 from api.migrations.columns import INTEGER, MOMENT, one_of
+from api.migrations.journals_beside_payments import journals_beside_payments
+from api.migrations.keys_and_tokens import keys_and_tokens
+from api.migrations.limits_in_a_chain import limits_in_a_chain
+from api.migrations.published_roots import published_roots
 from api.migrations.triggers import append_only, guard_again
+from api.migrations.webhooks_and_rates import webhooks_and_rates
 
 revision = "0006"
 down_revision = "0005"
@@ -19,11 +25,18 @@ def upgrade() -> None:
     _events()
     _accounts()
     _journals()
+    _entries()
     _chain_rows()
     _limit_changes()
+    limits_in_a_chain()
     _positions()
     _transfers()
     _unions()
+    _acceptance_rules()
+    journals_beside_payments()
+    webhooks_and_rates()
+    keys_and_tokens()
+    published_roots()
 
 
 def _deeds() -> None:
@@ -73,9 +86,11 @@ def _events() -> None:
                 "account-changed",
                 "rate-proposed",
                 "rate-agreed",
+                "rate-ended",
                 "adjustment-proposed",
                 "adjustment-ended",
                 "dispute-changed",
+                "union-changed",
                 "period-closed",
                 "round-changed",
             ),
@@ -95,6 +110,7 @@ def _accounts() -> None:
     states = one_of("account_state", "open", "frozen", "closed")
     with op.batch_alter_table("accounts", schema=None) as batch_op:
         batch_op.add_column(sa.Column("state", states, nullable=True))
+        batch_op.add_column(sa.Column("state_reason", sa.String(length=200), nullable=True))
         batch_op.add_column(sa.Column("credit_warn", INTEGER, nullable=True))
         batch_op.add_column(sa.Column("surplus_warn", INTEGER, nullable=True))
         batch_op.alter_column("group_id", existing_type=sa.String(length=40), nullable=True)
@@ -127,15 +143,30 @@ def _kinds(table: str) -> None:
     guard_again(table)
 
 
+def _without_keys(batch_op: BatchOperations, table: str, *columns: str) -> None:
+    """Drop foreign keys whose rule is held otherwise, and cheaper (decision 30)."""
+    for column in columns:
+        batch_op.drop_constraint(op.f(f"fk_{table}_{column}"), type_="foreignkey")
+
+
 def _journals() -> None:
     with op.batch_alter_table("journals", schema=None) as batch_op:
+        _without_keys(batch_op, "journals", "union_id")
         batch_op.add_column(sa.Column("about", sa.Uuid(), nullable=True))
         batch_op.add_column(sa.Column("value_date", sa.Date(), nullable=True))
         batch_op.create_index(batch_op.f("ix_journals_about"), ["about"], unique=False)
     _kinds("journals")
 
 
+def _entries() -> None:
+    with op.batch_alter_table("entries", schema=None) as batch_op:
+        _without_keys(batch_op, "entries", "journal_id", "account_id", "counterparty_id")
+    guard_again("entries")
+
+
 def _chain_rows() -> None:
+    with op.batch_alter_table("chain_rows", schema=None) as batch_op:
+        _without_keys(batch_op, "chain_rows", "journal_id")
     _kinds("chain_rows")
     with op.batch_alter_table("chain_rows", schema=None) as batch_op:
         batch_op.create_index(
@@ -169,25 +200,36 @@ def _transfers() -> None:
         "other",
     )
     with op.batch_alter_table("transfers", schema=None) as batch_op:
+        _without_keys(batch_op, "transfers", "union_id", "payer_group", "payee_group")
         batch_op.add_column(sa.Column("levy", INTEGER, nullable=True))
         batch_op.add_column(sa.Column("reverses", sa.Uuid(), nullable=True))
         batch_op.add_column(sa.Column("reversed_amount", INTEGER, nullable=True))
         batch_op.add_column(sa.Column("wait", sa.Boolean(), nullable=True))
+        batch_op.add_column(sa.Column("reserved", sa.Boolean(), nullable=True))
+        batch_op.add_column(sa.Column("by_operator", sa.Boolean(), nullable=True))
         batch_op.add_column(sa.Column("value_date", sa.Date(), nullable=True))
         batch_op.add_column(sa.Column("kept_digests", sa.JSON(), nullable=True))
         batch_op.add_column(sa.Column("queued_at", MOMENT, nullable=True))
         batch_op.add_column(sa.Column("reason_code", codes, nullable=True))
         batch_op.create_index(batch_op.f("ix_transfers_reverses"), ["reverses"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_transfers_created_at_id"), ["created_at", "id"], unique=False
+        )
         batch_op.create_foreign_key(
             batch_op.f("fk_transfers_reverses"), "transfers", ["reverses"], ["id"]
         )
         batch_op.drop_constraint(op.f("ck_transfers_ended_unless_pending"), type_="check")
         batch_op.drop_constraint(op.f("ck_transfers_transfer_state"), type_="check")
-    op.execute("UPDATE transfers SET levy = 0, reversed_amount = 0, wait = FALSE")
+    op.execute(
+        "UPDATE transfers SET levy = 0, reversed_amount = 0, wait = FALSE, reserved = TRUE,"
+        " by_operator = FALSE"
+    )
     with op.batch_alter_table("transfers", schema=None) as batch_op:
         batch_op.alter_column("levy", existing_type=INTEGER, nullable=False)
         batch_op.alter_column("reversed_amount", existing_type=INTEGER, nullable=False)
         batch_op.alter_column("wait", existing_type=sa.Boolean(), nullable=False)
+        batch_op.alter_column("reserved", existing_type=sa.Boolean(), nullable=False)
+        batch_op.alter_column("by_operator", existing_type=sa.Boolean(), nullable=False)
         batch_op.create_check_constraint(
             op.f("ck_transfers_transfer_state"),
             "state IN ('refused', 'pending', 'queued', 'posted', 'rejected', 'cancelled',"
@@ -199,6 +241,9 @@ def _transfers() -> None:
         )
         batch_op.create_check_constraint(op.f("ck_transfers_levy_not_negative"), "levy >= 0")
         batch_op.create_check_constraint(
+            op.f("ck_transfers_queued_reserves_nothing"), "state <> 'queued' OR NOT reserved"
+        )
+        batch_op.create_check_constraint(
             op.f("ck_transfers_reversed_in_bounds"),
             "reversed_amount >= 0 AND reversed_amount <= payee_amount",
         )
@@ -208,3 +253,20 @@ def _unions() -> None:
     with op.batch_alter_table("unions", schema=None) as batch_op:
         batch_op.add_column(sa.Column("credit_default", INTEGER, nullable=True))
         batch_op.add_column(sa.Column("surplus_default", INTEGER, nullable=True))
+
+
+def _acceptance_rules() -> None:
+    op.create_table(
+        "acceptance_rules",
+        sa.Column("group_id", sa.String(length=40), nullable=False),
+        sa.Column("initiator", one_of("party", "payer", "payee"), nullable=False),
+        sa.Column("counterparty", sa.String(length=40), nullable=False),
+        sa.Column("up_to", INTEGER, nullable=False),
+        sa.CheckConstraint("up_to > 0", name=op.f("ck_acceptance_rules_up_to_positive")),
+        sa.ForeignKeyConstraint(
+            ["group_id"], ["groups.id"], name=op.f("fk_acceptance_rules_group_id")
+        ),
+        sa.PrimaryKeyConstraint(
+            "group_id", "initiator", "counterparty", name=op.f("pk_acceptance_rules")
+        ),
+    )

@@ -1,0 +1,30 @@
+"""Ids of journals: a transfer's is its journal's too, and other things have such ids as well."""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from sqlalchemy import select, union_all
+from sqlalchemy.orm import Session
+
+from clearing import bulk
+from clearing.adjustments import Adjustment
+from clearing.ledger import Journal
+from clearing.rounds import Round
+from clearing.transfers import Transfer, levy_journal
+
+
+def taken(session: Session, wanted: Collection[UUID], *, levied: bool) -> set[UUID]:
+    """Return which ids of journals that transfers not posted yet would have are taken.
+
+    By a journal, or by what has a journal of its id once it is posted: whoever is shown a round or
+    a transfer knows that id before. `levied`: they may have a second journal, that of the levy.
+    """
+    levies = {levy_journal(one) for one in wanted} if levied else set()
+    every = levies.union(wanted)
+    if not every:
+        return set()
+    columns = [(Journal.id, every), (Adjustment.id, every), (Round.id, every)]
+    if levies:
+        columns.append((Transfer.id, levies))
+    queries = [select(column).where(bulk.among(session, column, of)) for column, of in columns]
+    return set(session.scalars(union_all(*queries)))
