@@ -6,6 +6,7 @@ import typer
 
 from api.hub_commands import AsJson, GroupId
 from api.terminal import OneLineErrors, operator_engine, print_json, print_table
+from commons import audit_log
 from commons.database import reading, transaction
 from crawler import blocks, suspension
 
@@ -32,6 +33,9 @@ def add_block(
     """Block a domain: withdraw what is held of it, and neither ask nor hear it any more."""
     with operator_engine() as engine:
         added = blocks.add(engine, domain, reason, by=by, force=force)
+        with transaction(engine) as session:
+            told = {"reason": reason, "by": by}
+            audit_log.record(session, "operator", "domain-blocked", added.domain, told)
     print_json({"domain": added.domain, "hubs": added.peers, "listings": added.listings})
 
 
@@ -40,6 +44,7 @@ def remove_block(domain: Domain) -> None:
     """Take a block back; a hub there may join anew."""
     with operator_engine() as engine, transaction(engine) as session:
         removed = blocks.remove(session, domain)
+        audit_log.record(session, "operator", "block-removed", removed)
     print_json({"domain": removed})
 
 
@@ -62,6 +67,8 @@ def suspend_hub(group: GroupId, reason: Reason) -> None:
     with operator_engine() as engine, transaction(engine) as session:
         hub = suspension.suspend(session, group, reason)
         told = {"id": group, "state": hub.state, "reason": hub.suspended_reason}
+        said = {"reason": hub.suspended_reason or ""}
+        audit_log.record(session, "operator", "hub-suspended", group, said)
     print_json(told)
 
 
@@ -69,6 +76,7 @@ def resume_hub(group: GroupId) -> None:
     """Lift a suspension: the hub is read anew at once, and its listings come back."""
     with operator_engine() as engine, transaction(engine) as session:
         told = {"id": group, "state": suspension.resume(session, group).state}
+        audit_log.record(session, "operator", "hub-resumed", group, {"state": told["state"]})
     print_json(told)
 
 

@@ -1,4 +1,4 @@
-"""The operator's commands for clearing: accounts, limits, a round, the audit, netting a file."""
+"""The operator's commands for clearing: a round, the audit, netting a file."""
 
 import csv
 import re
@@ -12,21 +12,19 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.hub_commands import AsJson, GroupId, limit_minor
-from api.routes.accounts import account_view
+from api import account_commands, database_commands, union_commands
+from api.hub_commands import AsJson
 from api.terminal import operator_engine, print_json, print_table, progress_console
 from clearing import accounts, netting, rounds
-from clearing.accounts import Account, AccountKind
+from clearing.accounts import DEFAULT_UNION
 from clearing.audit import audit as audit_ledger
 from clearing.netting import Obligation
+from commons import audit_log
 from commons.database import reading, transaction
 from commons.errors import InvalidError, MalformedError
 from commons.money import CLEARING_SCALE, format_amount
-
-accounts_app = typer.Typer(help="Group accounts and their limits.")
 
 COLUMNS: Final = ("debtor", "creditor", "amount")
 STANDARD_INPUT: Final = Path("-")
@@ -35,78 +33,12 @@ _DECIMAL: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,8})?")
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    app.add_typer(accounts_app, name="account")
+    app.add_typer(account_commands.app, name="account")
+    app.add_typer(union_commands.app, name="union")
+    app.add_typer(database_commands.app, name="database")
     app.command("settle")(settle)
     app.command("audit")(audit)
     app.command("net")(net)
-
-
-@accounts_app.command("list")
-def list_accounts(*, json: AsJson = False) -> None:
-    """List all group accounts: balance, what is pending, limits, status."""
-    own = select(Account).where(Account.kind == AccountKind.GROUP).order_by(Account.name)
-    with operator_engine() as engine, reading(engine) as session:
-        found = [account_view(session, account) for account in session.scalars(own)]
-    if json:
-        print_json({"accounts": [account.model_dump() for account in found]})
-        return
-    columns = ["group", "balance", "pending_out", "pending_in", "credit_limit", "surplus_limit"]
-    columns += ["status", "version"]
-    headings = [name.replace("_", " ") for name in columns]  # these wrap in a narrow terminal
-    print_table(headings, [[getattr(one, name) for name in columns] for one in found])
-
-
-@accounts_app.command("show")
-def show_account(group: GroupId) -> None:
-    """Show one account as JSON, with its positions towards every other."""
-    with operator_engine() as engine, reading(engine) as session:
-        print_json(account_view(session, accounts.account_of(session, group)).model_dump())
-
-
-@accounts_app.command("limits")
-def limits(
-    group: GroupId,
-    credit_limit: Annotated[
-        str | None,
-        typer.Option(help='How far the account may go below zero, clearing units, or "none".'),
-    ] = None,
-    surplus_limit: Annotated[
-        str | None,
-        typer.Option(help='How far the account may go above zero, clearing units, or "none".'),
-    ] = None,
-    pair: Annotated[
-        list[str] | None,
-        typer.Option(help='OTHER=AMOUNT: how much this group may owe group OTHER, or "none".'),
-    ] = None,
-) -> None:
-    """Set limits of a group's account; those that are not named stay as they are."""
-    pairs = [_pair(text) for text in pair or []]
-    with operator_engine() as engine, transaction(engine) as session:
-        account = accounts.account_of(session, group)
-        others = [accounts.account_of(session, other).id for other, _ in pairs]
-        # All at once and in the order of ids, as payments do, so that nobody waits in a circle.
-        accounts.lock_accounts(session, [account.id, *others])
-        if credit_limit is not None or surplus_limit is not None:
-            credit_minor = _limit(credit_limit, "--credit-limit", account.credit_limit)
-            surplus_minor = _limit(surplus_limit, "--surplus-limit", account.surplus_limit)
-            accounts.set_limits(session, group, credit_minor, surplus_minor)
-        for other, pair_minor in pairs:
-            accounts.set_pair_limit(session, group, other, pair_minor)
-        print_json(account_view(session, account).model_dump())
-
-
-def _pair(text: str) -> tuple[str, int | None]:
-    other, equals, amount = text.partition("=")
-    if not equals:
-        raise InvalidError("--pair", "must be OTHER=AMOUNT")
-    return other, _limit(amount, "--pair", None)
-
-
-def _limit(text: str | None, option: str, kept: int | None) -> int | None:
-    """Read a limit: "none" lifts it, and without any word it stays as it is."""
-    if text is None:
-        return kept
-    return None if text == "none" else limit_minor(text, option)
 
 
 def settle(
@@ -114,6 +46,8 @@ def settle(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what a round would do; change nothing.")
     ] = False,
+    union: Annotated[str, typer.Option(help="The union whose groups settle.")] = DEFAULT_UNION,
+    json: AsJson = False,
 ) -> None:
     """Run a netting round: propose the optimal set-off and commit it; print what it did.
 
@@ -122,15 +56,37 @@ def settle(
     with operator_engine() as engine, _working("Settling"):
         if dry_run:
             with reading(engine) as session:
-                result = _preview(session)
+                result = _preview(session, union)
         else:
             with transaction(engine) as session:
-                round_id = (rounds.proposed_now(session) or rounds.propose(session)).id
+                round_id = _proposed(session, union).id
             with transaction(engine) as session:
-                rounds.commit(session, round_id)
+                done = rounds.commit(session, round_id)
+                told = {"union": done.union_id, "cleared": _units(done.cleared)}
+                audit_log.record(session, "operator", "round-committed", str(round_id), told)
             with reading(engine) as session:
                 result = _done(session, rounds.find(session, round_id))
-    print_json(result)
+    if json:
+        print_json(result)
+    else:
+        _show(result)
+
+
+def _proposed(session: Session, union: str) -> rounds.Round:
+    return rounds.proposed_now(session, union) or rounds.propose(session, union)
+
+
+def _show(result: dict[str, Any]) -> None:
+    """Print what is set off as a table, and below it what that comes to."""
+    names = ["debtor", "creditor", "obligation", "set_off", "remaining"]
+    if result["set_offs"]:
+        rows = [[one[name] for name in names] for one in result["set_offs"]]
+        print_table([name.replace("_", " ") for name in names], rows)
+    done = f"round {result['round']} is {result['state']}" if result["round"] else result["state"]
+    typer.echo(
+        f"{done}: of {result['obligations_before']} owed in union {result['union']} "
+        f"{result['cleared']} are set off, {result['obligations_after']} remain"
+    )
 
 
 def _done(session: Session, done: rounds.Round) -> dict[str, Any]:
@@ -138,12 +94,21 @@ def _done(session: Session, done: rounds.Round) -> dict[str, Any]:
         (Obligation(part.debtor, part.creditor, part.obligation), part.amount)
         for part in rounds.parts(session, done.id)
     ]
-    return {"round": str(done.id), "state": str(done.state)} | _effect(parts)
+    told = {"round": str(done.id), "state": str(done.state), "union": done.union_id}
+    return told | _effect(parts)
 
 
-def _preview(session: Session) -> dict[str, Any]:
-    result = rounds.preview(session)
-    return {"round": None, "state": "dry run"} | _effect(list(result.set_offs.items()))
+def _preview(session: Session, union: str) -> dict[str, Any]:
+    if union != DEFAULT_UNION:  # which is there from the first admission on
+        accounts.union_of(session, union)
+    result = rounds.preview(session, union)
+    return {"round": None, "state": "dry run", "union": union} | _effect(
+        list(result.set_offs.items())
+    )
+
+
+def _units(minor: int) -> str:
+    return format_amount(minor, CLEARING_SCALE)
 
 
 def _effect(parts: list[tuple[Obligation, int]]) -> dict[str, Any]:
@@ -151,16 +116,16 @@ def _effect(parts: list[tuple[Obligation, int]]) -> dict[str, Any]:
     before = sum(owed.amount for owed, _ in parts)
     cleared = sum(amount for _, amount in parts)
     return {
-        "obligations_before": format_amount(before, CLEARING_SCALE),
-        "cleared": format_amount(cleared, CLEARING_SCALE),
-        "obligations_after": format_amount(before - cleared, CLEARING_SCALE),
+        "obligations_before": _units(before),
+        "cleared": _units(cleared),
+        "obligations_after": _units(before - cleared),
         "set_offs": [
             {
                 "debtor": owed.debtor,
                 "creditor": owed.creditor,
-                "obligation": format_amount(owed.amount, CLEARING_SCALE),
-                "set_off": format_amount(amount, CLEARING_SCALE),
-                "remaining": format_amount(owed.amount - amount, CLEARING_SCALE),
+                "obligation": _units(owed.amount),
+                "set_off": _units(amount),
+                "remaining": _units(owed.amount - amount),
             }
             for owed, amount in parts
         ],
@@ -247,8 +212,6 @@ def _text_of(file: Path) -> str:
     try:
         content = sys.stdin.buffer.read() if file == STANDARD_INPUT else file.read_bytes()
         return content.decode("utf-8-sig")
-    except OSError as error:
-        raise MalformedError(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise MalformedError(f"{file} is not UTF-8: {error.reason}") from error
 

@@ -10,7 +10,8 @@ from api import join_commands
 from api.routes.accounts import account_view
 from api.routes.hubs import view
 from api.terminal import operator_engine, print_json, print_table
-from clearing import accounts, rates
+from clearing import participation, rates
+from commons import audit_log
 from commons.database import reading, transaction
 from commons.errors import ConflictError
 from commons.groups import Hub, HubKey
@@ -19,7 +20,6 @@ from crawler import moving
 from crawler.peers import by_group
 from crawler.registration import admit as admit_hub
 
-DEFAULT_LIMIT: Final = "100"
 _ZERO: Final = re.compile(rf"0(\.0{{1,{CLEARING_SCALE}}})?")
 
 app: Final = typer.Typer(help="The hubs: who registered, how they are, who may pay.")
@@ -66,32 +66,37 @@ def show_hub(group: GroupId) -> None:
 def admit(
     group: GroupId,
     credit_limit: Annotated[
-        str, typer.Option(help="How far its account may go below zero, in clearing units.")
-    ] = DEFAULT_LIMIT,
+        str | None,
+        typer.Option(help="How far its account may go below zero; else as for new groups."),
+    ] = None,
     surplus_limit: Annotated[
-        str, typer.Option(help="How far its account may go above zero, in clearing units.")
-    ] = DEFAULT_LIMIT,
+        str | None,
+        typer.Option(help="How far its account may go above zero; else as for new groups."),
+    ] = None,
 ) -> None:
     """Admit a hub to clearing: open its account and agree to the rate it asked for."""
-    credit_minor = limit_minor(credit_limit, "credit_limit")
-    surplus_minor = limit_minor(surplus_limit, "surplus_limit")
+    credit_minor, surplus_minor = (
+        None if text is None else limit_minor(text, field)
+        for text, field in ((credit_limit, "credit_limit"), (surplus_limit, "surplus_limit"))
+    )
     with operator_engine() as engine, transaction(engine) as session:
         hub = admit_hub(session, group)
-        account = accounts.open_account(
-            session, group, credit_limit=credit_minor, surplus_limit=surplus_minor
-        )
         if hub.rate_wanted is None:
             raise ConflictError(f"the hub of {group!r} has named no currency and rate")
-        rates.agree(session, group, parse_rate(hub.rate_wanted))
+        agreed = rates.start(session, group, parse_rate(hub.rate_wanted))
+        account = participation.join(
+            session, group, credit_limit=credit_minor, surplus_limit=surplus_minor
+        )
         opened = account_view(session, account)
         result = {
             "id": group,
             "state": hub.state,
             "union": opened.union,
-            "rate": hub.rate_wanted,
+            "rate": agreed.rate,
             "credit_limit": opened.credit_limit,
             "surplus_limit": opened.surplus_limit,
         }
+        audit_log.record(session, "operator", "hub-admitted", group, {"rate": agreed.rate})
     print_json(result)
 
 

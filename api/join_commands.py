@@ -14,6 +14,7 @@ from rich.progress import Progress
 from sqlalchemy import Engine
 
 from api.terminal import FAILED, operator_engine, print_json, print_table, progress_console
+from commons import audit_log
 from commons.database import reading, transaction
 from commons.errors import InvalidError, LocalPayError
 from commons.fetch import Door
@@ -221,6 +222,7 @@ def invite(
         address = asyncio.run(_invited(engine, settings, address))
         with transaction(engine) as session:
             code = invitations.invite(session, address, evidence, kind=PeerKind(kind), days=days)
+            audit_log.record(session, "operator", "hub-invited", address[:200])
     query = urlencode({"address": address, "invitation": code})
     link = f"{settings.base_url}/join?{query}"
     print_json({"address": address, "invitation": code, "days": days, "link": link})
@@ -283,6 +285,7 @@ def leave(
     settings = Settings()
     with operator_engine() as engine, transaction(engine) as session:
         peer = relays.leave(session, settings, address)
+        audit_log.record(session, "operator", "hub-left", peer.actor_uri[:200])
         told = {"actor": peer.actor_uri, "state": peer.state}
     print_json(told)
 
@@ -297,6 +300,8 @@ def move(
     settings = Settings()
     with operator_engine() as engine:
         peer = asyncio.run(_move(engine, settings, group, new_actor))
+        with transaction(engine) as session:
+            audit_log.record(session, "operator", "hub-moved", group, {"actor": peer.actor_uri})
         print_json({"id": group, "actor": peer.actor_uri, "state": peer.state})
 
 

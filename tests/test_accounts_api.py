@@ -2,17 +2,28 @@
 
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
+from clearing_world import HOUR
 from hub_server import HubServer, Json
 from paying_world import World, open_doors, payment, problem
 from served import verified_by_our_key
 from sqlalchemy import Engine
 
 from clearing import rounds
-from clearing.accounts import set_limits, set_pair_limit
+from clearing.accounts import (
+    Limit,
+    LimitKind,
+    open_account,
+    set_limit,
+    set_limits,
+    set_pair_limit,
+)
+from commons import tokens
 from commons.database import transaction
 from commons.settings import Settings
+from commons.tokens import Role
 
 
 @pytest.fixture
@@ -53,21 +64,28 @@ def pairs(rows: list[Json]) -> set[tuple[str, str]]:
 
 def test_an_account_tells_balance_limits_and_positions(world: World) -> None:
     with transaction(world.engine) as session:
-        set_limits(session, "barcelona", 10 * 10_000, None)
-        set_pair_limit(session, "barcelona", "leeds", 9 * 10_000)
+        account = set_limits(session, "barcelona", 10 * HOUR, None)
+        set_limit(session, account, LimitKind.CREDIT, Limit(8 * HOUR, 10 * HOUR))
+        set_pair_limit(session, "barcelona", "leeds", 9 * HOUR)
     pay(world, world.barcelona, world.leeds, "2.50")
     assert world.put(world.barcelona, payment("4")).status_code == 201
-    account = get(world, world.barcelona, "/accounts/barcelona")
-    assert account.pop("version") == 1
-    assert len(account.pop("head")) == 64
-    assert account == {
+    seen = get(world, world.barcelona, "/accounts/barcelona")
+    assert seen.pop("version") == 1
+    assert len(seen.pop("head")) == 64
+    assert seen == {
         "group": "barcelona",
         "union": "main",
+        "state": "open",
+        "state_reason": None,
         "balance": "-2.5000",
         "pending_out": "4.0000",
         "pending_in": "0.0000",
+        "credit_warn": "8.0000",
         "credit_limit": "10.0000",
+        "surplus_warn": None,
         "surplus_limit": None,
+        "available_out": "3.5000",
+        "available_in": None,
         "status": "alert",
         "positions": [
             {
@@ -75,7 +93,9 @@ def test_an_account_tells_balance_limits_and_positions(world: World) -> None:
                 "amount": "-2.5000",
                 "pending_out": "4.0000",
                 "given": "0.0000",
+                "pair_warn": None,
                 "pair_limit": "9.0000",
+                "available": "2.5000",
             }
         ],
     }
@@ -126,6 +146,31 @@ def test_of_a_round_a_hub_sees_the_totals_and_its_own_part(world: World) -> None
     ]
     left = get(world, world.barcelona, "/obligations")["obligations"]
     assert left == [{"debtor": "barcelona", "creditor": "leeds", "amount": "1.0000"}]
+
+
+def test_the_rounds_of_a_union_are_seen_by_its_groups_and_by_tokens(embedded: World) -> None:
+    world = embedded
+    with transaction(world.engine) as session:
+        for group in ("barcelona", "leeds"):
+            open_account(session, group, "coast")
+            set_limits(session, group, None, None, "coast")
+    names = {"payer": "barcelona/ines", "payee": "leeds/moss", "union": "coast"}
+    made = world.put(world.barcelona, payment("8") | names)
+    assert world.move(world.leeds, made.json()["id"], "accept").status_code == 200
+    with transaction(world.engine) as session:
+        round_id = rounds.propose(session, "coast").id
+    assert get(world, world.leeds, "/rounds") == {"rounds": []}
+    listed = get(world, world.leeds, "/rounds?union=coast")["rounds"]
+    assert [one["id"] for one in listed] == [str(round_id)]
+    for path in ("/rounds?union=coast", "/obligations?union=coast", f"/rounds/{round_id}"):
+        problem(world.service.call(world.ghent, "GET", path), 404, "not-found")
+        for union, status in ((None, 200), ("coast", 200), ("main", 404)):
+            with transaction(world.engine) as session:
+                _, text = tokens.create(session, Role.ANALYST, "n", timedelta(days=1), union)
+            told = {"Authorization": f"Bearer {text}"}
+            assert world.service.client.get(path, headers=told).status_code == status
+    seen = get(world, world.barcelona, f"/rounds/{round_id}")
+    assert [one["obligation"] for one in seen["parts"]] == ["8.0000"]
 
 
 def part(debtor: str, creditor: str, obligation: str) -> Json:

@@ -12,17 +12,20 @@ from typing import Any
 import pytest
 from clearing_world import HOUR, account, balances, open_world, pay, position
 from conftest import disposed
-from sqlalchemy import Engine, text, update
+from sqlalchemy import Engine, select, text, update
 from test_commands import environment, good, refused, run
 
 from api.migrations import upgrade
 from clearing import rounds
 from clearing.accounts import Account, lock_accounts
-from commons.database import make_engine, transaction
+from clearing.events import Event, EventKind
+from commons.audit_log import Deed
+from commons.database import make_engine, reading, transaction
 from commons.settings import Settings
 
 WAIT_SECONDS = 30.0
 A, B, C = "barcelona", "leeds", "ghent"
+INVARIANTS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]
 
 
 @pytest.fixture
@@ -44,10 +47,10 @@ def test_a_round_is_shown_then_settled_and_leaves_balances_alone(
     settings: Settings, ledger: Engine
 ) -> None:
     before = balances(ledger)
-    shown = printed(settings, "settle", "--dry-run")
+    shown = printed(settings, "settle", "--dry-run", "--json")
     assert (shown.pop("round"), shown.pop("state")) == (None, "dry run")
-    assert printed(settings, "settle", "--dry-run")["cleared"] == "210.0000"
-    done = printed(settings, "settle")
+    assert printed(settings, "settle", "--dry-run", "--json")["cleared"] == "210.0000"
+    done = printed(settings, "settle", "--json")
     assert done.pop("round")
     assert done.pop("state") == "committed"
     assert done == shown
@@ -61,8 +64,27 @@ def test_a_round_is_shown_then_settled_and_leaves_balances_alone(
         "remaining": "10.0000",
     } in done["set_offs"]
     assert balances(ledger) == before
-    assert printed(settings, "settle")["cleared"] == "0.0000"
+    assert printed(settings, "settle", "--json")["cleared"] == "0.0000"
     good(settings, "audit")
+
+
+@pytest.mark.usefixtures("ledger")
+def test_a_round_is_told_as_a_table_of_the_union_that_settles(settings: Settings) -> None:
+    shown = good(settings, "settle", "--dry-run").splitlines()
+    assert shown[0].split("\t") == ["debtor", "creditor", "obligation", "set off", "remaining"]
+    assert f"{A}\t{B}\t80.0000\t70.0000\t10.0000" in shown
+    assert shown[-1] == (
+        "dry run: of 240.0000 owed in union main 210.0000 are set off, 30.0000 remain"
+    )
+    good(settings, "union", "create", "south")
+    good(settings, "union", "join", "south", A)
+    other = printed(settings, "settle", "--union", "south", "--json")
+    assert (other["union"], other["set_offs"]) == ("south", [])
+    for more in ((), ("--dry-run",)):
+        said = refused(settings, "settle", "--union", "nosuch", *more, code=1)
+        assert "nosuch" in said
+    assert "committed: of 240.0000 owed in union main" in good(settings, "settle")
+    assert printed(settings, "settle", "--dry-run", "--json")["cleared"] == "0.0000"
 
 
 def test_a_round_that_was_left_proposed_is_committed_by_the_next_settling(
@@ -71,7 +93,7 @@ def test_a_round_that_was_left_proposed_is_committed_by_the_next_settling(
     with transaction(ledger) as session:
         round_id = rounds.propose(session).id
     assert position(ledger, B, A).given == 70 * HOUR
-    done = printed(settings, "settle")
+    done = printed(settings, "settle", "--json")
     assert (done["round"], done["state"]) == (str(round_id), "committed")
     assert position(ledger, B, A).given == 0
     good(settings, "audit")
@@ -79,23 +101,29 @@ def test_a_round_that_was_left_proposed_is_committed_by_the_next_settling(
 
 def test_before_anybody_is_admitted_there_is_nothing_to_settle(settings: Settings) -> None:
     assert "admitted" in refused(settings, "settle", code=1)
-    assert printed(settings, "settle", "--dry-run")["set_offs"] == []
+    assert printed(settings, "settle", "--dry-run", "--json")["set_offs"] == []
     good(settings, "audit")
 
 
 def test_limits_are_set_lifted_and_otherwise_kept(settings: Settings, ledger: Engine) -> None:
     told = printed(settings, "account", "limits", A, "--credit-limit", "25", "--pair", f"{B}=90.5")
     assert (told["credit_limit"], told["surplus_limit"]) == ("25.0000", None)
-    told = printed(
-        settings, "account", "limits", A, "--surplus-limit", "0.0000", "--pair", f"{C}=0"
-    )
+    options = ["--surplus-limit", "0.0000", "--pair", f"{C}=0", "--pair-warn", f"{B}=80"]
+    told = printed(settings, "account", "limits", A, "--credit-warn", "20", *options)
     assert (told["credit_limit"], told["surplus_limit"]) == ("25.0000", "0.0000")
-    pairs = {one["counterparty"]: one["pair_limit"] for one in told["positions"]}
-    assert pairs == {B: "90.5000", C: "0.0000"}
-    told = printed(
-        settings, "account", "limits", A, "--credit-limit", "none", "--pair", f"{B}=none"
-    )
-    assert told["credit_limit"] is None
+    assert (told["credit_warn"], told["surplus_warn"]) == ("20.0000", None)
+    pairs = {one["counterparty"]: one for one in told["positions"]}
+    assert [(pairs[x]["pair_warn"], pairs[x]["pair_limit"]) for x in (B, C)] == [
+        ("80.0000", "90.5000"),
+        (None, "0.0000"),
+    ]
+    # The balance is -10 and A owes B 80: of 25, 15 are left, towards B 10.5, towards C nothing.
+    assert (told["available_out"], told["available_in"]) == ("15.0000", "10.0000")
+    assert [pairs[x]["available"] for x in (B, C)] == ["10.5000", "0.0000"]
+    lifted = ["--credit-limit", "none", "--credit-warn", "none"]
+    lifted += ["--pair", f"{B}=none", "--pair-warn", f"{B}=none"]
+    told = printed(settings, "account", "limits", A, *lifted)
+    assert (told["credit_limit"], told["credit_warn"], told["available_out"]) == (None, None, None)
     assert printed(settings, "account", "show", A) == told
     assert account(ledger, A).surplus_limit == 0
     listed = printed(settings, "account", "list", "--json")["accounts"]
@@ -104,12 +132,57 @@ def test_limits_are_set_lifted_and_otherwise_kept(settings: Settings, ledger: En
     good(settings, "audit")
 
 
+@pytest.mark.usefixtures("ledger")
+def test_to_and_from_whom_may_not_pay_nothing_is_available(settings: Settings) -> None:
+    def available(group: str) -> dict[str, str | None]:
+        told = printed(settings, "account", "show", group)
+        own = {name: told[f"available_{name}"] for name in ("out", "in")}
+        return own | {one["counterparty"]: one["available"] for one in told["positions"]}
+
+    assert available(A) == {"out": None, "in": None, B: None, C: None}
+    good(settings, "account", "freeze", B, "--reason", "moving")
+    good(settings, "hub", "suspend", C, "--reason", "spam")
+    assert available(A) == {"out": None, "in": None, B: "0.0000", C: "0.0000"}
+    for stopped, others in ((B, (A, C)), (C, (A, B))):
+        assert available(stopped) == dict.fromkeys(("out", "in", *others), "0.0000")
+
+
+def test_a_changed_limit_is_told_to_the_hubs_concerned_and_logged(
+    settings: Settings, ledger: Engine
+) -> None:
+    before = {name: told_of(ledger, name) for name in (A, B, C)}
+    options = ["--credit-limit", "25", "--pair", f"{B}=90", "--pair-warn", f"{B}=70"]
+    for _ in range(2):  # what is set to what it is, nobody is told
+        good(settings, "account", "limits", A, *options)
+    fresh = {name: told_of(ledger, name)[len(before[name]) :] for name in (A, B, C)}
+    credit = {"kind": "credit", "counterparty": "", "warn": "none", "stop": "25.0000"}
+    pair = {"kind": "pair", "counterparty": B, "warn": "70.0000", "stop": "90.0000"}
+    credit, pair = ({"union": "main", "group": A, **one} for one in (credit, pair))
+    kind = EventKind.LIMIT_CHANGED
+    assert fresh == {A: [(kind, credit), (kind, pair)], B: [(kind, pair)], C: []}
+    with reading(ledger) as session:
+        rows = session.scalars(select(Deed).filter_by(action="limit-changed").order_by(Deed.number))
+        assert [(row.actor, row.subject, row.data) for row in rows] == [
+            ("operator", f"main/{A}", credit),
+            ("operator", f"main/{A}", pair),
+        ]
+
+
+def told_of(engine: Engine, group_id: str) -> list[tuple[EventKind, dict[str, Any]]]:
+    """The events of a hub: what kind, and with what data."""
+    with reading(engine) as session:
+        rows = session.scalars(select(Event).filter_by(group_id=group_id).order_by(Event.number))
+        return [(row.kind, row.data) for row in rows]
+
+
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
         (["--credit-limit", "-1"], 2, "--credit-limit"),
         (["--surplus-limit", "1e3"], 2, "--surplus-limit"),
         (["--pair", B], 2, "--pair"),
+        (["--pair-warn", f"{B}=2", "--pair", f"{B}=1"], 2, "pair_warn"),
+        (["--credit-warn", "26", "--credit-limit", "25"], 2, "credit_warn"),
         (["--pair", f"{B}=much"], 2, "--pair"),
         (["--pair", f"{A}=1"], 2, "pair_limit"),
         (["--credit-limit", "1", "--pair", "nobody=1"], 1, "nobody"),
@@ -165,14 +238,14 @@ def wait_for_a_lock(engine: Engine) -> None:
 
 def test_an_audit_fails_where_an_invariant_does(settings: Settings, ledger: Engine) -> None:
     findings = printed(settings, "audit", "--json")
-    assert {one["invariant"] for one in findings} == {1, 2, 3, 4, 5, 6, 7, 8, 10}
+    assert [one["invariant"] for one in findings] == INVARIANTS
     assert all(one["holds"] for one in findings)
     with transaction(ledger) as session:
         session.execute(update(Account).where(Account.name == B).values(balance=1))
     done = run(settings, "audit", "--json")
     assert done.exit_code == 1
     failed = {one["invariant"] for one in json.loads(done.stdout) if not one["holds"]}
-    assert failed == {1, 3, 8}
+    assert failed == {1, 3, 8, 11}
     told = run(settings, "audit")
     assert told.exit_code == 1
     assert " 3 FAILS  balance" in told.stdout
@@ -245,4 +318,6 @@ def test_a_file_that_holds_no_obligations_is_told_in_one_line(
 
 def test_a_file_that_is_not_there_is_told_in_one_line(settings: Settings, tmp_path: Path) -> None:
     for path in (tmp_path / "nothing.csv", tmp_path):
-        assert "cannot be read" in refused(settings, "net", str(path), code=2)
+        said = refused(settings, "net", str(path), code=2)
+        assert str(path) in said
+        assert "Errno" not in said

@@ -4,6 +4,7 @@ import pytest
 from clearing_world import (
     HOUR,
     accept,
+    accepting,
     account,
     assert_sound,
     balances,
@@ -17,11 +18,23 @@ from clearing_world import (
 )
 from sqlalchemy import Engine, select
 
-from clearing.accounts import NO_LIMIT, LimitChange, LimitKind, account_of, set_pair_limit
-from clearing.calls import Create, Move, Verb
+from clearing.accounts import (
+    AccountStatus,
+    Limit,
+    LimitChange,
+    LimitKind,
+    account_of,
+    set_limit,
+    set_limits,
+    set_pair,
+    set_pair_limit,
+)
+from clearing.calls import Create, Move, Verb, handle
+from clearing.limits import NO_LIMIT
 from clearing.transfers import TransferState
 from commons.database import reading, transaction
 from commons.errors import InvalidError, NotFoundError, RefusedError
+from commons.money import CLEARING_SCALE, MAX_MINOR, format_amount, parse_amount
 
 
 @pytest.fixture(autouse=True)
@@ -132,19 +145,40 @@ def test_a_limit_of_nothing_stops_everything_and_no_limit_stops_nothing(engine: 
     assert unlimited.room_below() == NO_LIMIT - unlimited.used_below()
 
 
+def test_without_any_limit_no_balance_outgrows_the_database(engine: Engine) -> None:
+    most = parse_amount("900719925474.09", CLEARING_SCALE)
+    fit = NO_LIMIT // most
+    left = format_amount(NO_LIMIT - fit * most, CLEARING_SCALE)
+    accepting(engine, "leeds", MAX_MINOR)
+    calls = [push("barcelona", "leeds", "900719925474.09") for _ in range(2 * fit + 1)]
+    with transaction(engine) as session:
+        outcomes = handle(session, calls)
+    errors = [outcome.error for outcome in outcomes]
+    assert errors[:fit] == [None] * fit
+    for error in errors[fit:]:
+        assert isinstance(error, RefusedError)
+        assert error.extra["reason"] == "credit_limit"
+        assert error.extra["available"] == left
+    assert balances(engine) == {"barcelona": -fit * most, "leeds": fit * most}
+    pay(engine, "leeds", "barcelona", "900719925474.09")
+    assert call(engine, push("barcelona", "leeds", "900719925474.09")).error is None
+    assert_refused(engine, calls[-1], "credit_limit", left)
+    assert_sound(engine)
+
+
 def test_every_limit_is_kept_with_what_was_used_then(engine: Engine) -> None:
     pay(engine, "barcelona", "leeds", "8")
-    limit(engine, "barcelona", credit="2")
-    limit_pair(engine, "barcelona", "leeds", 3)
+    for _ in range(2):  # set again to what it is, it is no change
+        limit(engine, "barcelona", credit="2")
+        limit_pair(engine, "barcelona", "leeds", 3)
     with reading(engine) as session:
         own = account_of(session, "barcelona").id
         query = select(LimitChange).filter_by(account_id=own).order_by(LimitChange.id)
         changes = [(change.kind, change.stop, change.used) for change in session.scalars(query)]
     used = 8 * HOUR
-    credit, surplus, pair = LimitKind
+    credit, _, pair = LimitKind
     assert changes == [
-        (credit, None, 0), (surplus, None, 0),
-        (credit, 2 * HOUR, used), (surplus, None, -used),
+        (credit, 2 * HOUR, used),
         (pair, 3 * HOUR, used),
     ]  # fmt: skip
 
@@ -157,3 +191,37 @@ def test_a_pair_limit_is_between_two_groups_that_clear(engine: Engine) -> None:
             set_pair_limit(session, "leeds", "ghent", -1)
         with pytest.raises(NotFoundError, match="turin"):
             set_pair_limit(session, "leeds", "turin", 1)
+
+
+def test_a_warning_lies_within_its_stop_or_nothing_is_set(engine: Engine) -> None:
+    with transaction(engine) as session:
+        own = account_of(session, "barcelona")
+        for kind in (LimitKind.CREDIT, LimitKind.SURPLUS):
+            set_limit(session, own, kind, Limit(warn=5 * HOUR, stop=5 * HOUR))
+            with pytest.raises(InvalidError, match=f"{kind}_warn: is 5.0001, beyond .* 5.0000"):
+                set_limit(session, own, kind, Limit(warn=5 * HOUR + 1, stop=5 * HOUR))
+            with pytest.raises(InvalidError, match=f"{kind}_warn: must not be negative"):
+                set_limit(session, own, kind, Limit(warn=-1))
+        with pytest.raises(InvalidError, match="credit_warn"):
+            set_limits(session, "barcelona", 4 * HOUR, None)  # the warning stays, and is beyond it
+        with pytest.raises(InvalidError, match="pair_warn"):
+            set_pair(session, own, account_of(session, "leeds"), Limit(warn=2, stop=1))
+    found = account(engine, "barcelona")
+    assert (found.credit_warn, found.credit_limit) == (5 * HOUR, 5 * HOUR)
+    assert (found.surplus_warn, found.surplus_limit) == (5 * HOUR, 5 * HOUR)
+    assert_sound(engine)
+
+
+def test_beyond_a_warning_an_account_is_on_alert_with_or_without_a_stop(engine: Engine) -> None:
+    pay(engine, "barcelona", "leeds", "5")
+    for levels, light in (
+        (Limit(warn=5 * HOUR), AccountStatus.OK),
+        (Limit(warn=4 * HOUR), AccountStatus.ALERT),
+        (Limit(warn=4 * HOUR, stop=100 * HOUR), AccountStatus.ALERT),
+        (Limit(warn=4 * HOUR, stop=4 * HOUR), AccountStatus.OVER),
+    ):
+        with transaction(engine) as session:
+            set_limit(session, account_of(session, "barcelona"), LimitKind.CREDIT, levels)
+            set_limit(session, account_of(session, "leeds"), LimitKind.SURPLUS, levels)
+        assert account(engine, "barcelona").status() is light
+        assert account(engine, "leeds").status() is light

@@ -4,14 +4,15 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from api.callers import Calling
+from api.bodies import json_answer
+from api.callers import Asker, Reader
 from api.services import Reading
 from clearing import accounts, rounds
-from clearing.accounts import Account, AccountStatus
+from clearing.accounts import Account, AccountState, AccountStatus
 from clearing.rounds import RoundState
 from commons.errors import NotFoundError
 from commons.money import CLEARING_SCALE, format_amount
@@ -22,11 +23,17 @@ EXAMPLE_ROUND_ID: Final = "0d7c1f0a-9b1e-4c55-8f43-6f0f5d1b2a90"
 ACCOUNT_EXAMPLE: Final[dict[str, Any]] = {
     "group": "leeds",
     "union": "main",
+    "state": "open",
+    "state_reason": None,
     "balance": "-10.0000",
     "pending_out": "0.0000",
     "pending_in": "0.0000",
+    "credit_warn": "80.0000",
     "credit_limit": "100.0000",
+    "surplus_warn": None,
     "surplus_limit": "100.0000",
+    "available_out": "90.0000",
+    "available_in": "110.0000",
     "status": "ok",
     "version": 7,
     "head": "5f0c…",
@@ -36,7 +43,9 @@ ACCOUNT_EXAMPLE: Final[dict[str, Any]] = {
             "amount": "-10.0000",
             "pending_out": "0.0000",
             "given": "0.0000",
+            "pair_warn": None,
             "pair_limit": "100.0000",
+            "available": "90.0000",
         }
     ],
 }
@@ -52,27 +61,51 @@ ROUND_EXAMPLE: Final[dict[str, Any]] = {
     "ended_at": "2026-11-20T10:00:01Z",
 }
 
+UnionId = Annotated[
+    str | None,
+    Query(
+        alias="union",
+        description="The union's id; without it the only one, or `main`.",
+        examples=["main"],
+    ),
+]
+
 
 class PositionView(BaseModel):
-    """What the counterparty owes the account (negative: what the account owes it)."""
+    """What the counterparty owes the account (negative: what the account owes it).
+
+    `available` is what can be paid to it now, empty where no limit holds.
+    """
 
     counterparty: str
     amount: str
     pending_out: str
     given: str
+    pair_warn: str | None
     pair_limit: str | None
+    available: str | None
 
 
 class AccountView(BaseModel):
-    """An account; amounts in clearing units, `head` the last hash of its chain."""
+    """An account; amounts in clearing units, `head` the last hash of its chain.
+
+    `available_out` and `available_in` are what it can pay and be paid now as far as its own limits
+    go, empty where no limit holds.
+    """
 
     group: str
     union: str
+    state: AccountState
+    state_reason: str | None
     balance: str
     pending_out: str
     pending_in: str
+    credit_warn: str | None
     credit_limit: str | None
+    surplus_warn: str | None
     surplus_limit: str | None
+    available_out: str | None
+    available_in: str | None
     status: AccountStatus
     version: int
     head: str
@@ -88,7 +121,7 @@ class ObligationView(BaseModel):
 
 
 class ObligationList(BaseModel):
-    """Obligations that the calling hub's group is a side of."""
+    """Obligations: to a hub those that its group is a side of."""
 
     obligations: list[ObligationView]
 
@@ -137,45 +170,70 @@ def _answer(example: dict[str, Any], description: str) -> dict[int | str, dict[s
 
 
 def account_view(session: Session, account: Account) -> AccountView:
-    """Return what is told of an account, with its positions by their counterparties' names."""
-    return AccountView(
-        group=account.group_id,
-        union=account.union_id,
-        balance=format_amount(account.balance, CLEARING_SCALE),
-        pending_out=format_amount(account.pending_out, CLEARING_SCALE),
-        pending_in=format_amount(account.pending_in, CLEARING_SCALE),
-        credit_limit=_units(account.credit_limit),
-        surplus_limit=_units(account.surplus_limit),
-        status=account.status(),
-        version=account.version,
-        head=account.head,
-        positions=[
-            PositionView(
-                counterparty=name,
-                amount=format_amount(position.amount, CLEARING_SCALE),
-                pending_out=format_amount(position.pending_out, CLEARING_SCALE),
-                given=format_amount(position.given, CLEARING_SCALE),
-                pair_limit=_units(position.pair_limit),
-            )
-            for position, name in accounts.positions_of(session, account.id)
+    """Return what is told of a group's account, with its positions by their counterparties."""
+    return AccountView.model_validate(account_document(session, account))
+
+
+def account_document(session: Session, account: Account) -> dict[str, Any]:
+    """Return the same as `AccountView` describes it, ready to be written as JSON."""
+    room = accounts.available(session, account)
+    return {
+        "group": account.name,
+        "union": account.union_id,
+        "state": account.state,
+        "state_reason": account.state_reason,
+        "balance": format_amount(account.balance, CLEARING_SCALE),
+        "pending_out": format_amount(account.pending_out, CLEARING_SCALE),
+        "pending_in": format_amount(account.pending_in, CLEARING_SCALE),
+        "credit_warn": _units(account.credit_warn),
+        "credit_limit": _units(account.credit_limit),
+        "surplus_warn": _units(account.surplus_warn),
+        "surplus_limit": _units(account.surplus_limit),
+        "available_out": _units(room.out),
+        "available_in": _units(room.into),
+        "status": account.status(),
+        "version": account.version,
+        "head": account.head,
+        "positions": [
+            {
+                "counterparty": towards.counterparty,
+                "amount": format_amount(towards.amount, CLEARING_SCALE),
+                "pending_out": format_amount(towards.pending_out, CLEARING_SCALE),
+                "given": format_amount(towards.given, CLEARING_SCALE),
+                "pair_warn": _units(towards.pair_warn),
+                "pair_limit": _units(towards.pair_limit),
+                "available": _units(towards.available),
+            }
+            for towards in room.towards
         ],
-    )
+    }
 
 
 @router.get(
     "/accounts/{group_id}",
     summary="An account",
+    response_model=AccountView,
     responses=_answer(ACCOUNT_EXAMPLE, "The account with its positions."),
 )
 def get_account(
-    caller: Calling,
+    asker: Reader,
     session: Reading,
     group_id: Annotated[str, Path(description="The group's short id.", examples=["leeds"])],
-) -> AccountView:
-    """Give the calling hub's own account; there is no other one that it may know of."""
-    if group_id != caller.group_id:
+    union: UnionId = None,
+) -> Response:
+    """Give the calling hub's own account, or to the bearer of a token any account of its union."""
+    account = seen_account(asker, session, group_id, union)
+    return json_answer(account_document(session, account))
+
+
+def seen_account(asker: Asker, session: Session, group_id: str, union: str | None) -> Account:
+    """Return a group's account to whoever may see it; NotFoundError to anybody else."""
+    if not asker.may_see_group(group_id):
         raise NotFoundError("there is no such account of yours")
-    return account_view(session, accounts.account_of(session, group_id))
+    account = accounts.account_in(session, group_id, union or _own_union(asker))
+    if not asker.may_see_union(account.union_id):
+        raise NotFoundError("there is no such account of yours")
+    return account
 
 
 @router.get(
@@ -183,9 +241,9 @@ def get_account(
     summary="Who owes whom",
     responses=_answer({"obligations": [OBLIGATION_EXAMPLE]}, "By debtor and creditor."),
 )
-def list_obligations(caller: Calling, session: Reading) -> ObligationList:
-    """List what the calling hub's group owes and is owed now."""
-    found = rounds.obligations(session, caller.group_id)
+def list_obligations(asker: Reader, session: Reading, union: UnionId = None) -> ObligationList:
+    """List what the calling hub's group owes and is owed now; to the bearer of a token, all."""
+    found = rounds.obligations(session, asker.group_id, _seen_union(asker, session, union))
     return ObligationList(
         obligations=[
             ObligationView(
@@ -198,14 +256,30 @@ def list_obligations(caller: Calling, session: Reading) -> ObligationList:
     )
 
 
+def _seen_union(asker: Asker, session: Session, union: str | None) -> str:
+    """Return the union that is asked for, to whoever may see it; NotFoundError to anybody else."""
+    if asker.group_id is not None:
+        return accounts.account_in(session, asker.group_id, union).union_id
+    asked = union or _own_union(asker) or accounts.DEFAULT_UNION
+    if not asker.may_see_union(asked):
+        raise NotFoundError("there is no such union of yours")
+    return asked
+
+
+def _own_union(asker: Asker) -> str | None:
+    """Return the union that a token is for; a hub may have accounts in several."""
+    return None if asker.bearer is None else asker.bearer.union_id
+
+
 @router.get(
     "/rounds",
     summary="The last rounds",
     responses=_answer({"rounds": [ROUND_EXAMPLE]}, "Newest first, fifty at most."),
 )
-def list_rounds(_caller: Calling, session: Reading) -> RoundList:
-    """List the last rounds with their totals."""
-    return RoundList(rounds=[RoundView(**_totals(found)) for found in rounds.latest(session)])
+def list_rounds(asker: Reader, session: Reading, union: UnionId = None) -> RoundList:
+    """List the last rounds of a union with their totals."""
+    last = rounds.latest(session, union_id=_seen_union(asker, session, union))
+    return RoundList(rounds=[RoundView(**_totals(found)) for found in last])
 
 
 @router.get(
@@ -227,12 +301,13 @@ def list_rounds(_caller: Calling, session: Reading) -> RoundList:
     ),
 )
 def get_round(
-    caller: Calling,
+    asker: Reader,
     session: Reading,
     round_id: Annotated[UUID, Path(description="The round's id.")],
 ) -> RoundPart:
-    """Give a round's totals and what it did to the calling hub's own obligations."""
+    """Give a round's totals and what it did to the calling hub's own obligations, or to all."""
     found = rounds.find(session, round_id)
+    _seen_union(asker, session, found.union_id)
     return RoundPart(
         **_totals(found),
         parts=[
@@ -242,7 +317,7 @@ def get_round(
                 obligation=format_amount(part.obligation, CLEARING_SCALE),
                 set_off=format_amount(part.amount, CLEARING_SCALE),
             )
-            for part in rounds.parts(session, round_id, caller.group_id)
+            for part in rounds.parts(session, round_id, asker.group_id)
         ],
     )
 
