@@ -73,9 +73,17 @@ def hash_of(value: Json) -> bytes:
 
 
 def create(
-    document: Json, private_key: Ed25519PrivateKey, verification_method: str, *, created: datetime
+    document: Json,
+    private_key: Ed25519PrivateKey,
+    verification_method: str,
+    *,
+    created: datetime,
+    document_hash: bytes | None = None,
 ) -> dict[str, Any]:
-    """Return the document with a proof by a key that its author names in `assertionMethod`."""
+    """Return the document with a proof by a key that its author names in `assertionMethod`.
+
+    `document_hash` is that of its canonical form, where the caller has it already.
+    """
     options: dict[str, Any] = {
         "type": TYPE,
         "cryptosuite": CRYPTOSUITE,
@@ -86,7 +94,7 @@ def create(
     if "@context" in document:
         options = {"@context": document["@context"], **options}
     unsecured = {name: value for name, value in document.items() if name != "proof"}
-    signature = private_key.sign(hash_of(options) + hash_of(unsecured))
+    signature = private_key.sign(hash_of(options) + (document_hash or hash_of(unsecured)))
     return {**unsecured, "proof": {**options, "proofValue": encode_base58(signature)}}
 
 
