@@ -14,7 +14,7 @@ from sqlalchemy import String, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from commons import database
-from commons.database import Base
+from commons.database import Base, Counter
 
 _COUNTER: Final = "audit_log"
 FIRST_HASH: Final = hashlib.sha256(b"localpay audit log").hexdigest()
@@ -60,8 +60,22 @@ def record(
     return deed
 
 
+def after(session: Session, number: int, limit: int) -> list[Deed]:
+    """Return the rows after a number, in their order, `limit` at most."""
+    query = select(Deed).where(Deed.number > number).order_by(Deed.number).limit(limit)
+    return list(session.scalars(query))
+
+
+def newest(session: Session) -> Deed | None:
+    """Return the last row, whose hash stands for the whole log."""
+    return session.scalar(select(Deed).order_by(Deed.number.desc()).limit(1))
+
+
 def broken(session: Session) -> Iterator[str]:
-    """Tell which rows of the log were changed or are missing; nothing where it is whole."""
+    """Tell which rows of the log were changed or are missing; nothing where it is whole.
+
+    Rows cut off at the end are found by the counter that numbers them.
+    """
     previous, number = FIRST_HASH, 0
     for deed in session.scalars(select(Deed).order_by(Deed.number)):
         number += 1
@@ -71,6 +85,9 @@ def broken(session: Session) -> Iterator[str]:
         elif deed.hash != _hash(previous, deed):
             yield f"row {number} of the audit log does not verify"
         previous = deed.hash
+    drawn = session.scalar(select(Counter.value).where(Counter.name == _COUNTER)) or 0
+    if number < drawn:
+        yield f"rows {number + 1} to {drawn} of the audit log are missing"
 
 
 def _hash(previous: str, deed: Deed) -> str:
