@@ -23,13 +23,14 @@ import orjson
 import structlog
 import uvicorn
 
+from clearing.client import Client, Signer
 from commons.errors import ForbiddenError, LocalPayError, MalformedError, NotFoundError
 from commons.signatures import Message, generate_ed25519, generate_rsa
 from demo import documents, routes
 from demo.documents import PAGE_SIZE, Addresses, Json, Publication
 from demo.listings import GroupProfile, Listing
 from demo.payments import Payments
-from demo.wire import Keys, Wire
+from demo.wire import Wire
 
 LOOPBACK: Final = "127.0.0.1"
 POLL_SECONDS: Final = 0.2
@@ -49,9 +50,11 @@ class Hub:
         self.at = Addresses(f"http://{LOOPBACK}:{self._socket.getsockname()[1]}")
         self._rsa = generate_rsa()
         self._ed25519 = generate_ed25519()
-        keys = Keys(self._rsa, self._ed25519)
-        self.wire = Wire(self.at, keys, localpay_url)
-        self.payments = Payments(self.wire, group.id, frozenset(group.members))
+        self.wire = Wire(self.at, self._rsa, localpay_url)
+        # What it remembers is gone with the demo; a hub in earnest gives it a `FileStore`.
+        signer = Signer(self.at.ed25519_key, self._ed25519)
+        self.client = Client(localpay_url, group.id, signer)
+        self.payments = Payments(self.client, frozenset(group.members))
         self.followers: dict[str, str] = {}  # actor's id: its inbox
         self._publications: dict[int, Publication] = {}
         self._lock = threading.Lock()
@@ -82,6 +85,7 @@ class Hub:
             thread.join()
         self._socket.close()
         self.wire.close()
+        self.client.close()
 
     # What LocalPay is told
 
@@ -105,7 +109,7 @@ class Hub:
                 "rate": currency.rate,
             },
         }
-        return self.wire.call("POST", "/hubs", body)
+        return self.client.register(body)
 
     def publish(self, listing: Listing) -> Publication:
         """Publish a member's new listing and tell all followers."""

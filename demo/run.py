@@ -13,6 +13,7 @@ from typing import Final
 import httpx2
 from rich.console import Console
 
+from clearing.client import HistoryError, UntrustedAnswerError
 from commons import logging
 from commons.errors import LocalPayError
 from commons.settings import Settings
@@ -23,7 +24,13 @@ from demo.listings import groups
 from demo.service import Service, free_port
 
 WANTED_PORT: Final = 8080
-_FAILURES: Final = (LocalPayError, httpx2.HTTPError, subprocess.SubprocessError)
+_FAILURES: Final = (
+    LocalPayError,
+    UntrustedAnswerError,
+    HistoryError,
+    httpx2.HTTPError,
+    subprocess.SubprocessError,
+)
 
 
 def main(*, check: bool) -> int:
@@ -134,6 +141,9 @@ def _pay_and_clear(
     console.rule("A round clears what goes in a circle")
     paying.settle(service, hubs, checks, summary, console)
     paying.pay_again(hubs, checks, summary, console)
+    console.rule("A payment is accepted at once, given back, and every history verified")
+    paying.accept_at_once(hubs, checks, console)
+    paying.verify_histories(hubs, checks, console)
     paying.count_up(service, hubs, checks, summary)
     paying.show_books(paying.read_books(hubs), "After the payment that fits now", console)
 

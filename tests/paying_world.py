@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import httpx2
+from between import Between
 from hub_server import HubServer, Json
 from served import Served, served
 from sqlalchemy import Engine
@@ -49,9 +50,11 @@ class World(NamedTuple):
         return found
 
 
-def open_doors(settings: Settings, engine: Engine) -> Iterator[World]:
+def open_doors(
+    settings: Settings, engine: Engine, between: Between | None = None
+) -> Iterator[World]:
     with ExitStack() as stack:
-        service = stack.enter_context(served(settings, engine))
+        service = stack.enter_context(served(settings, engine, between))
         names = ("barcelona", "leeds", "ghent")
         hubs = [stack.enter_context(HubServer(name).serving()) for name in names]
         for hub in hubs:

@@ -13,7 +13,7 @@ import httpx2
 import orjson
 import pytest
 
-from commons.errors import UnauthenticatedError
+from clearing.client import UntrustedAnswerError
 from commons.signatures import (
     REQUEST_WITH_BODY,
     Message,
@@ -270,7 +270,7 @@ def test_what_is_no_activity_is_refused(
 
 
 def test_an_answer_that_localpay_did_not_sign_is_not_believed(hub: Hub) -> None:
-    with pytest.raises(UnauthenticatedError, match="no signature"):
+    with pytest.raises(UntrustedAnswerError, match="no signature"):
         hub.payments.account()
 
 
