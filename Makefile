@@ -6,12 +6,13 @@
 #   make test            check, then all tests on SQLite and PostgreSQL (ARGS="-k ledger" for pytest)
 #   make check           ruff, mypy, import-linter
 #   make bench NAME=demo figures as JSON lines (NAME="search --listings 100000")
+#   make crash           kill -9 of service and database under load (ROUNDS=20, PROVE=1: must lose)
 #   make gazetteer       the table of place names anew from GeoNames' data
 #   make lock            the lock files anew from pyproject.toml (UPGRADE=1: newest versions)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test check bench gazetteer lock
+.PHONY: help demo serve test check bench crash gazetteer lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -30,7 +31,7 @@ serve: $(VENV)/.runtime
 
 test: check
 	@$(BIN)/python -m bench.postgres
-	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist worksteal $(ARGS)
 
 check: $(VENV)/.development
 	$(BIN)/ruff check .
@@ -40,6 +41,10 @@ check: $(VENV)/.development
 
 bench: $(VENV)/.runtime
 	@$(BIN)/python -m bench $(NAME)
+
+crash: $(VENV)/.runtime
+	@$(BIN)/python -m bench.postgres
+	@$(BIN)/python -m bench crash $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PROVE),--prove)
 
 # What the table is made from weighs 180 MB and is needed here alone: it is thrown away after.
 gazetteer: $(VENV)/.runtime

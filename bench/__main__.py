@@ -4,22 +4,31 @@ import argparse
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from bench import bad_input, crawl, demo, relevance, search
-from bench.figures import Figure
+from bench import bad_input, crash, crawl, demo, ledger, relevance, search, soak
+from bench.figures import Told
 from bench.judging import HALVES
 from commons import logging
 from commons.settings import Settings
 
 Options = argparse.Namespace
-BENCHES: Final[dict[str, tuple[str | None, Callable[[Options], Iterator[Figure]]]]] = {
+BENCHES: Final[dict[str, tuple[str | None, Callable[[Options], Iterator[Told]]]]] = {
     "bad_input": (
         bad_input.__doc__,
         lambda options: bad_input.measure(options.listings, options.database),
     ),
+    "crash": (
+        crash.__doc__,
+        lambda options: crash.measure(options.rounds, prove=options.prove),
+    ),
     "crawl": (crawl.__doc__, lambda options: crawl.measure(options.activities, options.database)),
     "demo": (demo.__doc__, lambda _: demo.measure()),
+    "ledger": (
+        ledger.__doc__,
+        lambda options: ledger.measure(options.entries, options.database),
+    ),
     "relevance": (relevance.__doc__, lambda options: relevance.measure(_asked(options))),
     "search": (search.__doc__, lambda options: search.measure(options.listings, options.database)),
+    "soak": (soak.__doc__, lambda options: soak.measure(options.answers)),
 }
 
 
@@ -37,6 +46,33 @@ def _asked(options: Options) -> relevance.Asked:
         indexes=tuple(options.only or relevance.INDEXES),
         misses=options.misses,
         database=options.database,
+    )
+
+
+def _ask_of_the_ledger(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument_group("of ledger").add_argument(
+        "--entries",
+        type=_one_or_more,
+        default=2_000_000,
+        metavar="N",
+        help="entries of a year's payments over which statements and balances are read; to post "
+        "10,000,000 takes a quarter of an hour",
+    )
+    parser.add_argument_group("of soak").add_argument(
+        "--answers",
+        type=_one_or_more,
+        default=100_000,
+        metavar="N",
+        help="calls of transfers that are answered before the books are held against them",
+    )
+    of_crash = parser.add_argument_group("of crash")
+    of_crash.add_argument(
+        "--rounds", type=_one_or_more, default=20, metavar="N", help="crashes on each database"
+    )
+    of_crash.add_argument(
+        "--prove",
+        action="store_true",
+        help="have PostgreSQL forget what it confirmed, and fail where that is not found",
     )
 
 
@@ -73,6 +109,7 @@ def main() -> None:
     of_relevance.add_argument(
         "--misses", action="store_true", help="tell on stderr what was answered badly"
     )
+    _ask_of_the_ledger(parser)
     parser.add_argument_group("of crawl").add_argument(
         "--activities",
         type=_one_or_more,
@@ -80,7 +117,7 @@ def main() -> None:
         metavar="N",
         help="pushed activities over which memory is watched",
     )
-    of_both = parser.add_argument_group("of search, bad_input, relevance and crawl")
+    of_both = parser.add_argument_group("of search, bad_input, relevance, crawl and ledger")
     of_both.add_argument(
         "--database",
         metavar="URL",
@@ -90,8 +127,8 @@ def main() -> None:
     options = parser.parse_args()
     logging.configure(Settings(log_level="WARNING"))
     _, measure = BENCHES[options.name]
-    for figure in measure(options):
-        print(figure.as_json(), flush=True)  # noqa: T201 - the result
+    for told in measure(options):
+        print(told.as_json(), flush=True)  # noqa: T201 - the result
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def crawling(data_dir: Path, database: str | None) -> Iterator[Crawler]:
         "LOCALPAY_DATA_DIR": str(data_dir),
         "LOCALPAY_ALLOW_LOOPBACK": "true",
         "LOCALPAY_LOG_LEVEL": "WARNING",
-        **({"LOCALPAY_DATABASE_URL": database} if database else {}),
+        **({"LOCALPAY_DATABASE_URL": database, "LOCALPAY_ALLOW_LOSS": "true"} if database else {}),
     }
     subprocess.run(  # noqa: S603 (our own program)
         [*_PROGRAM, "migrate"], check=True, env=environment, capture_output=True

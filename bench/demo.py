@@ -93,8 +93,8 @@ def transfers(payers: Hub, payees: Hub) -> Figure:
         payers.payments.accept(asked["id"])
 
     def nothing() -> None:
-        payees.wire.call("GET", "/health")
-        payers.wire.call("GET", "/health")
+        payees.client.call("GET", "/health")
+        payers.client.call("GET", "/health")
 
     for _ in range(BATCHES):
         ours.append(TRANSFERS_A_BATCH / _seconds(transfer, TRANSFERS_A_BATCH))

@@ -4,6 +4,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
+from typing import Protocol
+
+
+class Told(Protocol):
+    """What a bench found, as one line of JSON."""
+
+    def as_json(self) -> str:
+        """Return one line of JSON."""
 
 
 @dataclass(frozen=True)
