@@ -48,7 +48,7 @@ class Allowance:
 
 @dataclass
 class Allowances:
-    """What anybody may ask for without an account, and makes us ask others' servers."""
+    """What anybody may ask for that makes us ask others' servers, and what hubs may ask for."""
 
     joins_by_client: Allowance = field(default_factory=lambda: Allowance(10, _MINUTE_SECONDS))
     joins: Allowance = field(default_factory=lambda: Allowance(60, _MINUTE_SECONDS))
@@ -56,6 +56,16 @@ class Allowances:
     homes: Allowance = field(default_factory=lambda: Allowance(120, _MINUTE_SECONDS))
     checks_of_hub: Allowance = field(default_factory=lambda: Allowance(1, _MINUTE_SECONDS))
     checks: Allowance = field(default_factory=lambda: Allowance(30, _MINUTE_SECONDS))
+    registrations_by_client: Allowance = field(
+        default_factory=lambda: Allowance(30, _MINUTE_SECONDS)
+    )
+    registrations: Allowance = field(default_factory=lambda: Allowance(120, _MINUTE_SECONDS))
+    # Of what proves nothing, counted by who is connected; what is right never counts.
+    wrong_signatures: Allowance = field(default_factory=lambda: Allowance(120, _MINUTE_SECONDS))
+    wrong_tokens: Allowance = field(default_factory=lambda: Allowance(20, _MINUTE_SECONDS))
+    # Of hubs that are admitted to clearing: 100 calls a second, and batches besides.
+    calls: Allowance = field(default_factory=lambda: Allowance(6_000, _MINUTE_SECONDS))
+    batches: Allowance = field(default_factory=lambda: Allowance(300, _MINUTE_SECONDS))
     # Of hubs that are registered, and told apart by their keys.
     pushes: Allowance = field(default_factory=lambda: Allowance(600, _MINUTE_SECONDS))
     bulk_pushes: Allowance = field(default_factory=lambda: Allowance(30, _MINUTE_SECONDS))

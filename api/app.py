@@ -1,6 +1,7 @@
 """The application: everything is put together here, and nothing happens before it is asked for."""
 
 import os
+import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -15,18 +16,24 @@ from starlette.staticfiles import StaticFiles
 
 from api import problems
 from api.caching import HeadAsGet, Unkept
+from api.event_watch import EventWatch
 from api.index_check import start_check
 from api.middleware import Guarded, SignedAnswers, Watched
 from api.purses import ClearingPurses
 from api.routes import (
     accounts,
     activitypub,
+    adjustments,
     categories,
+    disputes,
+    erasure,
+    events,
     fasp,
     feeds,
     groups,
     health,
     health_of_hubs,
+    hub_keys,
     hubs,
     interest,
     interest_page,
@@ -35,13 +42,22 @@ from api.routes import (
     pages,
     proofs,
     pushed,
+    quotes,
+    rates,
+    reconciliations,
+    roots,
+    statements,
     suggestions,
+    transfer_batches,
     transfers,
+    unions,
     why,
 )
 from api.routes import map as listings_map
+from api.seals import seal_of
 from api.services import Services
-from api.worker import Worker
+from api.worker import SWITCH_SECONDS, Worker
+from clearing import work as clearing_work
 from clearing.poster import Poster
 from commons.database import make_engine
 from commons.fetch import Door
@@ -60,8 +76,10 @@ Hubs sign each call by RFC 9421; answers to them are signed too. Amounts are dec
 moments are ISO 8601 with a zone, errors are problem documents by RFC 9457.
 """
 
-# Those with a fixed path before `/listings/{listing_id}`.
+# Those with a fixed path before `/listings/{listing_id}`; transfers first, since they come most.
 _PARTS: Final = (
+    transfers,
+    transfer_batches,
     feeds,
     listings_map,
     listings,
@@ -72,11 +90,21 @@ _PARTS: Final = (
     categories,
     groups,
     hubs,
+    hub_keys,
     health_of_hubs,
     pushed,
     fasp,
-    transfers,
+    adjustments,
+    disputes,
+    unions,
+    statements,
+    roots,
+    erasure,
     accounts,
+    rates,
+    quotes,
+    events,
+    reconciliations,
     activitypub,
     health,
     pages,
@@ -97,6 +125,14 @@ def make_services(settings: Settings) -> Services:
     def make_door() -> Door:
         return Door(settings, actor_key_id(settings), keys.actor, refuses=Blocked(engine))
 
+    watch = EventWatch(engine)
+    worker = Worker(engine, index, settings, make_door, seal_of(settings, keys))
+
+    def committed() -> None:
+        watch.ring()
+        for chore in clearing_work.WOKEN_BY_POSTINGS:
+            worker.wake(chore)
+
     return Services(
         settings=settings,
         engine=engine,
@@ -104,9 +140,10 @@ def make_services(settings: Settings) -> Services:
         purses=ClearingPurses(),
         door=make_door(),
         keys=keys,
-        poster=Poster(engine),
+        poster=Poster(engine, committed),
+        events=watch,
         inbox=Inbox(engine),
-        worker=Worker(engine, index, settings, make_door),
+        worker=worker,
         searchers=ThreadPoolExecutor(
             os.cpu_count() if kind_of(settings) == "embedded" else _WAITING, "searcher"
         ),
@@ -124,7 +161,13 @@ def create_app(settings: Settings, *, work: bool = True) -> FastAPI:
                 "DEVELOPMENT ONLY: the crawler may reach plain http and this machine's own "
                 "addresses (LOCALPAY_ALLOW_LOOPBACK); never set this on a public service"
             )
+        if settings.allow_loss:
+            _log.warning(
+                "TESTS ONLY: payments that the database has confirmed may be lost in a crash "
+                "(LOCALPAY_ALLOW_LOSS); never set this on a public service"
+            )
         checking = start_check(services.index)
+        sys.setswitchinterval(SWITCH_SECONDS)  # the poster and the event loop take turns
         services.poster.start()
         if work:
             services.worker.start()

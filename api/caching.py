@@ -93,7 +93,8 @@ class HeadAsGet:
 
 
 def _names_payer(scope: Scope) -> bool:
-    return any(QueryParams(scope["query_string"]).getlist("payer_group"))
+    query: bytes = scope["query_string"]
+    return bool(query) and any(QueryParams(query).getlist("payer_group"))
 
 
 def etag_of(request: Request, revision: int) -> str:

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api import database_faults
 from commons.errors import (
     AddressRefusedError,
     ConflictError,
@@ -20,6 +21,7 @@ from commons.errors import (
     InvalidError,
     LocalPayError,
     MalformedError,
+    NotAcceptableError,
     NotFoundError,
     RefusedError,
     TooLargeError,
@@ -88,7 +90,8 @@ KINDS: Final[dict[type[LocalPayError], Kind]] = {
         "We do not know who calls",
         "Hubs sign each call by RFC 9421 with a key of their group actor, calls to clearing with "
         "an Ed25519 key, over @method, @target-uri and, with a body, content-digest, with created "
-        "and, but for pushes to the inbox, a nonce. This signature is missing or does not hold.",
+        "and, but for pushes to the inbox, a nonce; analysts and operators send a token. What was "
+        "sent is missing or does not hold.",
     ),
     ForbiddenError: Kind(
         "forbidden",
@@ -126,6 +129,13 @@ KINDS: Final[dict[type[LocalPayError], Kind]] = {
         415,
         "This kind of content is not read here",
         "The Content-Type is not one that this address takes.",
+    ),
+    NotAcceptableError: Kind(
+        "not-acceptable",
+        406,
+        "This is not given in that form",
+        "The Accept header names no media type in which this address answers; `offered` lists "
+        "them.",
     ),
     TooManyError: Kind(
         "too-many",
@@ -185,12 +195,14 @@ DESCRIBED: Final[dict[int | str, dict[str, Any]]] = {
 
 ALL_KINDS: Final = {kind.name: kind for kind in (*KINDS.values(), NOT_ALLOWED, UNFETCHABLE)}
 RETRY_UNREACHABLE_SECONDS: Final = 60
+RETRY_DATABASE_SECONDS: Final = 5
 
 _RULES: Final = {
     "Value error, ": "",
     "Field required": "must be there",
     "Extra inputs are not permitted": "is not known here, so it must not be there",
     "Input should ": "must ",
+    "UUID input should ": "must ",
     "String should ": "must ",
     "List should ": "must ",
 }
@@ -228,6 +240,19 @@ def kind_of(error: LocalPayError) -> Kind:
     return next(KINDS[cls] for cls in type(error).__mro__ if cls in KINDS)
 
 
+def document(
+    base_url: str, kind: Kind, detail: str, extra: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    """Make a problem document; `extra` members never replace the standard's own."""
+    return {
+        **(extra or {}),
+        "type": f"{base_url}/problems/{kind.name}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+    }
+
+
 def problem(
     base_url: str,
     kind: Kind,
@@ -235,17 +260,15 @@ def problem(
     extra: Mapping[str, object] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Make the answer; `extra` members never replace the standard's own."""
-    document = {
-        **(extra or {}),
-        "type": f"{base_url}/problems/{kind.name}",
-        "title": kind.title,
-        "status": kind.status,
-        "detail": detail,
-    }
+    """Make the answer that is a problem document."""
     # Escaped to ASCII, so that half of a surrogate pair in a message cannot break the answer.
-    body = json.dumps(document, default=str)
+    body = json.dumps(document(base_url, kind, detail, extra), default=str)
     return Response(body, kind.status, headers, MEDIA_TYPE)
+
+
+def told(base_url: str, error: LocalPayError) -> dict[str, object]:
+    """Return the problem document of an error of the tree, as one of many outcomes."""
+    return document(base_url, kind_of(error), error.detail, error.extra)
 
 
 def answer(base_url: str, error: LocalPayError) -> Response:
@@ -259,7 +282,7 @@ def answer(base_url: str, error: LocalPayError) -> Response:
     elif kind is KINDS[FetchError]:
         headers["Retry-After"] = str(RETRY_UNREACHABLE_SECONDS)
     elif kind is KINDS[UnauthenticatedError]:
-        headers["WWW-Authenticate"] = "Signature"
+        headers["WWW-Authenticate"] = "Signature, Bearer"
     return problem(base_url, kind, error.detail, error.extra, headers)
 
 
@@ -284,6 +307,15 @@ def _rule(said: str) -> str:
         if said.startswith(beginning):
             return ours + said.removeprefix(beginning)
     return said
+
+
+async def _unavailable(request: Request, error: Exception) -> Response:
+    reason = database_faults.reason(error)
+    if reason is None:
+        raise error
+    _log.error("the database failed", path=request.url.path, reason=reason)
+    base_url = request.app.state.services.settings.base_url
+    return answer(base_url, UnavailableError(database_faults.SAID, RETRY_DATABASE_SECONDS))
 
 
 def install(app: FastAPI, base_url: str) -> None:
@@ -314,5 +346,7 @@ def install(app: FastAPI, base_url: str) -> None:
         return problem(base_url, kind, f"{kind.title}.", None, error.headers)
 
     app.add_exception_handler(LocalPayError, domain)
+    for fault in database_faults.FAULTS:
+        app.add_exception_handler(fault, _unavailable)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)

@@ -10,6 +10,8 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from api.allowances import Allowances
+from api.event_watch import EventWatch
+from api.keyring import Keyring
 from api.worker import Worker
 from clearing.poster import Poster
 from commons.database import reading
@@ -37,11 +39,13 @@ class Services:
     door: Door
     keys: OwnKeys
     poster: Poster
+    events: EventWatch
     inbox: Inbox
     worker: Worker
     searchers: ThreadPoolExecutor
     allowances: Allowances = field(default_factory=Allowances)
     homes: Homes = field(default_factory=Homes)
+    keyring: Keyring = field(default_factory=Keyring)
 
 
 async def services_of(request: Request) -> Services:  # async: else a thread is waited for

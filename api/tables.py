@@ -1,13 +1,22 @@
 """Every module that has tables, imported, so that the metadata is whole."""
 
+import clearing.acceptance
 import clearing.accounts
+import clearing.adjustments
+import clearing.disputes
 import clearing.events
 import clearing.ledger
+import clearing.levies
+import clearing.periods
+import clearing.rate_proposals
 import clearing.rates
+import clearing.roots
 import clearing.rounds
-import clearing.transfers  # noqa: F401 (imported for its tables)
+import clearing.transfers
+import clearing.webhooks  # noqa: F401 (imported for its tables)
 import commons.audit_log
-import commons.groups  # noqa: F401 (imported for its tables)
+import commons.groups
+import commons.tokens  # noqa: F401 (imported for its tables)
 import crawler.actor_keys
 import crawler.authors
 import crawler.blocks

@@ -23,6 +23,13 @@ from commons.settings import Settings
 FAILED: Final = 1
 BAD_INPUT: Final = 2
 
+_ASTRAY: Final[dict[type[OSError], str]] = {
+    FileNotFoundError: "there is no such file",
+    FileExistsError: "this file exists already; name another or remove it",
+    IsADirectoryError: "this is a folder, not a file",
+}
+"""What is said of a file that was not meant."""
+
 progress_console: Final = Console(stderr=True)
 """Where progress is shown; results go to stdout, so that they can be piped."""
 
@@ -45,7 +52,14 @@ class OneLineErrors(TyperGroup):
         except OperationalError as error:
             _end(f"the database does not answer: {error.orig}", FAILED, error)
         except OSError as error:  # a file that is not there, a folder that may not be written
-            _end(str(error), FAILED, error)
+            _end(_of_file(error), BAD_INPUT if isinstance(error, tuple(_ASTRAY)) else FAILED, error)
+
+
+def _of_file(error: OSError) -> str:
+    """Return what the system says of a file in a sentence, without its number."""
+    said = next((text for kind, text in _ASTRAY.items() if isinstance(error, kind)), None)
+    said = said or (error.strerror or str(error)).lower()
+    return said if error.filename is None else f"{error.filename}: {said}"
 
 
 def _end(sentence: str, code: int, error: Exception) -> None:
@@ -74,6 +88,17 @@ def prepared(settings: Settings) -> Settings:
     if settings.effective_database_url.startswith("sqlite"):
         migrations.upgrade(settings.effective_database_url)
     return settings
+
+
+def moment_of(text: str, option: str) -> datetime:
+    """Read a moment that an option names; InvalidError for one without its zone."""
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidError(option, "must be a moment such as 2026-12-01T00:00:00Z") from error
+    raise InvalidError(option, "must be a moment with its zone")
 
 
 def print_json(document: object) -> None:

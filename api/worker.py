@@ -10,9 +10,11 @@ import structlog
 from sqlalchemy import Engine
 
 from clearing import work as clearing_work
+from clearing.sealing import Seal
 from commons.errors import UnavailableError
 from commons.fetch import Door
 from commons.jobs import Job, Runner
+from commons.knocking import Signing
 from commons.settings import Settings
 from crawler import work as crawler_work
 from marketplace.index import Index, catch_up
@@ -37,16 +39,23 @@ class Worker:
 
     Each kind of job and the index have their own loop, and rows are worked on side by side, so
     that a hub which answers slowly holds up nobody else. `make_door` is called within the thread,
-    since a door belongs to one event loop.
+    since a door belongs to one event loop; `seal` holds the service's key, for its webhooks
+    and its published roots.
     """
 
     def __init__(
-        self, engine: Engine, index: Index, settings: Settings, make_door: Callable[[], Door]
+        self,
+        engine: Engine,
+        index: Index,
+        settings: Settings,
+        make_door: Callable[[], Door],
+        seal: Seal,
     ) -> None:
         self._engine = engine
         self._index = index
         self._settings = settings
         self._make_door = make_door
+        self._seal = seal
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bells: dict[str, asyncio.Event] = {}
@@ -92,10 +101,15 @@ class Worker:
         door = self._make_door()
         try:
             jobs = crawler_work.jobs(self._engine, door, self._settings)
-            chores = clearing_work.chores(self._engine)
+            signing = Signing(self._seal.key_id, self._seal.private_key)
+            jobs += clearing_work.jobs(self._engine, door, signing)
+            chores = clearing_work.chores(self._engine, self._seal, self.wake)
             await asyncio.gather(
                 self._repeat(_INDEX, self._index_changes, rest_seconds=REST_SECONDS),
-                *(self._repeat(f"chore {n}", chore) for n, chore in enumerate(chores)),
+                *(
+                    self._repeat(name, chore, gather_seconds=REST_SECONDS)
+                    for name, chore in chores.items()
+                ),
                 *map(self._repeat_job, jobs),
             )
         finally:
@@ -124,10 +138,12 @@ class Worker:
         *,
         runner: Runner | None = None,
         rest_seconds: float = 0.0,
+        gather_seconds: float = 0.0,
     ) -> None:
         """Do one kind of work again and again; sleep where there was none, until the bell.
 
-        While its runner has rows in hand, it is looked after as often as when there is work.
+        Rings may gather for a while, so that one look serves many postings. While its runner has
+        rows in hand, it is looked after as often as when there is work.
         """
         bell = self._bells[name] = asyncio.Event()
         told: set[str] = set()  # reasons, each said once until work is done again
@@ -153,5 +169,6 @@ class Worker:
                 pause = PAUSE_AFTER_ERROR_SECONDS
             try:
                 await asyncio.wait_for(bell.wait(), pause)
+                await asyncio.sleep(gather_seconds)
             except TimeoutError:
                 continue

@@ -14,15 +14,15 @@ VALUES_MAX: Final = 45_000
 _INTEGER_MAX: Final = 2**63 - 1
 
 
-def read_json(body: bytes) -> Any:  # noqa: ANN401 - JSON may be anything
+def read_json(body: bytes, values_max: int = VALUES_MAX) -> Any:  # noqa: ANN401 - any JSON
     """Read a JSON text, or raise MalformedError.
 
-    Taken: UTF-8, at most 100 levels of arrays and objects and some 45,000 values, finite numbers
-    with integers of up to 64 bits. Refused besides: duplicate keys, NaN, and strings that no
-    database takes (with NUL or half of a surrogate pair). The caller bounds the size beforehand.
+    Taken: UTF-8, at most 100 levels of arrays and objects and some `values_max` values, finite
+    numbers with integers of up to 64 bits. Refused besides: duplicate keys, NaN, and strings that
+    no database takes (with NUL or half of a surrogate pair). The caller bounds the size beforehand.
     """
-    if sum(map(body.count, (b",", b"{", b"["))) > VALUES_MAX:
-        msg = f"the JSON has more than {VALUES_MAX} values"
+    if sum(map(body.count, (b",", b"{", b"["))) > values_max:
+        msg = f"the JSON has more than {values_max} values"
         raise MalformedError(msg)
     try:
         value = json.loads(
@@ -37,7 +37,9 @@ def read_json(body: bytes) -> Any:  # noqa: ANN401 - JSON may be anything
     except ValueError as error:
         msg = f"this is no JSON in UTF-8: {error}"
         raise MalformedError(msg) from error
-    _check_depth_and_strings(value)
+    if b"\\u" in body:  # by an escape alone a text in UTF-8 comes to what is no text
+        _check_strings(value)
+    _check_depth(value)
     return value
 
 
@@ -74,18 +76,25 @@ def _too_deep() -> MalformedError:
     return MalformedError(f"the JSON is nested more than {DEPTH_MAX} levels deep")
 
 
-def _check_depth_and_strings(value: object) -> None:
-    """Go through the document level by level, without recursion of our own."""
+def _check_depth(value: object) -> None:
+    """Go through the containers level by level, without recursion of our own."""
     level, depth = [value], 0
-    while level:
-        containers = [node for node in level if isinstance(node, dict | list)]
-        if containers and depth == DEPTH_MAX:
+    while level := [node for node in level if isinstance(node, dict | list)]:
+        if depth == DEPTH_MAX:
             raise _too_deep()
+        inner = (node.values() if isinstance(node, dict) else node for node in level)
+        level = list(chain.from_iterable(inner))
+        depth += 1
+
+
+def _check_strings(value: object) -> None:
+    level = [value]
+    while level:
         for node in level:
             if isinstance(node, str):
                 _check_string(node)
+        containers = (node for node in level if isinstance(node, dict | list))
         level = [member for container in containers for member in _members(container)]
-        depth += 1
 
 
 def _members(container: dict[str, Any] | list[Any]) -> Iterable[object]:

@@ -45,6 +45,11 @@ class Settings(BaseSettings):
         description="Development only: let the crawler reach http and this machine's own "
         "addresses. Warns at start.",
     )
+    allow_loss: bool = Field(
+        default=False,
+        description="Tests only: serve on a PostgreSQL that runs with fsync, full_page_writes or "
+        "synchronous_commit off and may lose payments that it has confirmed. Warns at start.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="DEBUG, INFO, WARNING or ERROR."
     )

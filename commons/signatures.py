@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Final, Literal
 
 import http_sf
@@ -24,6 +25,7 @@ from http_message_signatures import (
     algorithms,
 )
 
+from commons import plain_signatures as plain
 from commons.errors import MalformedError, UnauthenticatedError
 from commons.key_formats import (
     PrivateKey,
@@ -57,6 +59,7 @@ __all__ = [
     "key_id_of",
     "load_private_pem",
     "load_public_pem",
+    "nonce_of_answer",
     "private_pem",
     "public_pem",
     "required_parts",
@@ -79,8 +82,7 @@ _SINGLE_HEADERS: Final = (
     "date",
     "host",
 )
-KEY_ID_MAX_CHARS: Final = 2048
-_NONCE_MAX_CHARS: Final = 128
+KEY_ID_MAX_CHARS: Final = plain.KEY_ID_MAX_CHARS
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,11 @@ class Message:
     headers: Sequence[tuple[str, str]]
     body: bytes = b""
     status: int | None = None
+
+    @cached_property
+    def plainly(self) -> plain.Plain | None:
+        """What its signature says of itself, where that has the plain shape; read once."""
+        return plain.read(self.headers, _SINGLE_HEADERS)
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,15 @@ def algorithm_of(key: object) -> Literal["ed25519", "rsa-v1_5-sha256"]:
 
 def content_digest(body: bytes) -> str:
     """Return the Content-Digest header's value (RFC 9530) by SHA-256."""
-    return http_sf.ser({"sha-256": (hashlib.sha256(body).digest(), {})})
+    return plain.digest(body)
+
+
+def nonce_of_answer(signature: str) -> str:
+    """Return the nonce in the signature of an answer, out of the Signature header of the call.
+
+    It ties the answer to that one call: a well signed answer to another is seen to be one.
+    """
+    return hashlib.sha256(signature.encode()).hexdigest()
 
 
 def sign(  # noqa: PLR0913 - what is signed, by whom, and what the signature says of itself
@@ -152,6 +167,11 @@ def sign(  # noqa: PLR0913 - what is signed, by whom, and what the signature say
     names = {name.lower() for name, _ in message.headers}
     if "content-digest" in parts and "content-digest" not in names:
         added["Content-Digest"] = content_digest(message.body)
+    values = _values(message) | ({"content-digest": added["Content-Digest"]} if added else {})
+    moment = int(created.timestamp())
+    signed = plain.sign(private_key, parts, values, plain.Words(_LABEL, key_id, nonce, moment))
+    if signed is not None:
+        return added | signed
     lines = [*message.headers, *added.items()]
     signer = HTTPMessageSigner(signature_algorithm=_implementation(private_key))
     try:
@@ -175,12 +195,21 @@ def sign(  # noqa: PLR0913 - what is signed, by whom, and what the signature say
     return added
 
 
+def _values(message: Message) -> dict[str, str]:
+    """Return the values of the parts that are no headers."""
+    if message.status is not None:
+        return {"@status": str(message.status)}
+    return {"@method": message.method, "@target-uri": message.target_uri}
+
+
 def key_id_of(message: Message) -> str:
     """Return the id of the key that claims to have signed the message; nothing is verified yet.
 
     Raises UnauthenticatedError where there is no signature or more than one, MalformedError where
     the headers cannot be read or a header that must be single is repeated.
     """
+    if message.plainly is not None:
+        return message.plainly.key_id
     counts = Counter(name.lower() for name, _ in message.headers)
     for name in _SINGLE_HEADERS:
         if counts[name] > 1:
@@ -217,8 +246,12 @@ def verify(  # noqa: PLR0913 - the policy is spelled out at every call
     may be `window_seconds` off `now` in either direction. Whether a nonce was used before is the
     caller's to know. Raises UnauthenticatedError, and MalformedError as `key_id_of` does.
     """
+    window = timedelta(seconds=window_seconds)
+    verified = _verify_plainly(message, public_key, required, now, window)
+    if verified is not None and (verified.nonce or not nonce_required):
+        return verified
     key_id = key_id_of(message)
-    verifier = _Verifier(public_key, key_id, now, timedelta(seconds=window_seconds))
+    verifier = _Verifier(public_key, key_id, now, window)
     try:
         results = verifier.verify(
             _seen(message, message.headers),
@@ -240,12 +273,35 @@ def verify(  # noqa: PLR0913 - the policy is spelled out at every call
     return Verified(key_id, created, nonce)
 
 
+def _verify_plainly(
+    message: Message,
+    public_key: PublicKey,
+    required: Sequence[str],
+    now: datetime,
+    window: timedelta,
+) -> Verified | None:
+    """Return what a signature of the plain shape says where all is well; None: look closer."""
+    said = message.plainly
+    if said is None:
+        return None
+    values = _values(message)
+    if message.body or said.digest is not None:
+        values["content-digest"] = plain.digest(message.body)
+        required = (*required, "content-digest")
+    is_right = said.digest == values.get("content-digest") and set(required) <= set(said.parts)
+    moment, seconds = int(now.timestamp()), int(window.total_seconds())
+    is_fresh = said.is_fresh(moment - seconds + 1, moment, moment + seconds)
+    if is_right and is_fresh and plain.verify(said, public_key, values):
+        return Verified(said.key_id, datetime.fromtimestamp(said.created, UTC), said.nonce)
+    return None
+
+
 def _check_nonce(nonce: str | None, *, required: bool) -> None:
     if required and not nonce:
         msg = "the signature has no nonce"
         raise UnauthenticatedError(msg)
-    if nonce is not None and len(nonce) > _NONCE_MAX_CHARS:
-        msg = f"the nonce has more than {_NONCE_MAX_CHARS} characters"
+    if nonce is not None and len(nonce) > plain.NONCE_MAX_CHARS:
+        msg = f"the nonce has more than {plain.NONCE_MAX_CHARS} characters"
         raise UnauthenticatedError(msg)
 
 

@@ -154,7 +154,7 @@ def _store(
         use_nonce(session, verified)
         currency = _currency(session, wanted.currency, actor) if wanted.currency else None
         hub, is_new = _hub(session, wanted, actor, currency)
-        store_keys(session, hub.group_id, actor.keys)
+        store_keys(session, hub.group_id, actor.keys, signed_with=verified.key_id)
         _consent(session, message, wanted, actor, hub)
         session.flush()
         session.refresh(hub)

@@ -210,6 +210,15 @@ def test_serving_finds_what_is_published_and_ends_on_sigterm(
     assert "Traceback" not in said
 
 
+def test_a_port_that_is_taken_is_told_in_one_line(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = refused(settings, "serve", "--port", port, code=1)
+    assert said == (
+        f"localpay: another program listens on 127.0.0.1 port {port}; choose another by --port\n"
+    )
+
+
 def _titles(url: str, server: subprocess.Popen[bytes]) -> list[str]:
     """Ask until the worker has indexed something."""
     deadline = time.monotonic() + WAIT_SECONDS

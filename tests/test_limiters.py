@@ -18,6 +18,7 @@ from served import ACTIVITY, Served, served
 from api.allowances import Allowance, Allowances
 from commons.database import make_engine
 from commons.settings import Settings
+from commons.signatures import generate_ed25519
 from crawler import inbox
 from crawler.fasp import registering
 from crawler.interest import asking, home
@@ -42,6 +43,7 @@ class World:
     service: Served
     hub: HubServer
     static: StaticHub
+    payer: HubServer
     numbers: Iterator[int]
 
     def join(self) -> httpx2.Request:
@@ -76,6 +78,27 @@ class World:
         told = {"id": str(uuid4()), "member": f"{self.hub.base}/members/ines", "message": "Yes"}
         return self.service.request(self.hub, "POST", path, told)
 
+    def register(self) -> httpx2.Request:
+        return self.service.request(self.hub, "POST", "/hubs", self.hub.registration())
+
+    def forge(self) -> httpx2.Request:
+        path = f"/transfers/{uuid4()}"
+        return self.service.request(self.hub, "PUT", path, payment(), key=generate_ed25519())
+
+    def pay(self) -> httpx2.Request:
+        return self.service.request(self.payer, "PUT", f"/transfers/{uuid4()}", payment())
+
+    def pay_many(self) -> httpx2.Request:
+        told = {"calls": [{"do": "create", "id": str(uuid4()), **payment()}]}
+        return self.service.request(self.payer, "POST", "/transfers/batch", told)
+
+    def look(self) -> httpx2.Request:
+        return self.service.request(self.payer, "GET", "/transfers")
+
+    def guess(self) -> httpx2.Request:
+        told = {"Authorization": f"Bearer {next(self.numbers)}.secret"}
+        return self.service.client.build_request("GET", "/transfers", headers=told)
+
     def find_home(self) -> httpx2.Request:
         page = f"/l/{listing_id(self.hub.base + '/proposals/1')}/interest"
         asked = {"hub": f"bob@127.0.0.{next(self.numbers) % 200 + 2}:9"}
@@ -102,7 +125,10 @@ def world(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         service.push(hub, hub.activity("Create", hub.serve(hub.proposal(1))))
         for _ in range(2):
             service.work()
-        yield World(service, hub, static, count(1))
+        payer = stack.enter_context(HubServer("ghent").serving())
+        assert service.register(payer).status_code == 201
+        service.admit("ghent")
+        yield World(service, hub, static, payer, count(1))
 
 
 Ask = Callable[[World], httpx2.Request]
@@ -118,7 +144,22 @@ OF_ALLOWANCES: Final[tuple[tuple[str, Ask], ...]] = (
     ("bulk_pushes", World.put_many),
     ("homes_by_client", World.find_home),
     ("homes", World.find_home),
+    ("registrations_by_client", World.register),
+    ("registrations", World.register),
+    ("calls", World.pay),
+    ("calls", World.look),
+    ("batches", World.pay_many),
 )
+
+
+OF_WRONG: Final[tuple[tuple[str, Ask], ...]] = (
+    ("wrong_signatures", World.forge),
+    ("wrong_tokens", World.guess),
+)
+
+
+def payment() -> dict[str, str]:
+    return {"payer": "ghent/lot", "payee": "leeds/moss", "amount": "1.00"}
 
 
 def assert_refused(world: World, ask: Ask) -> None:
@@ -133,7 +174,9 @@ def assert_refused(world: World, ask: Ask) -> None:
 
 
 def test_every_allowance_is_tried() -> None:
-    assert {name for name, _ in OF_ALLOWANCES} == {one.name for one in fields(Allowances)}
+    assert {name for name, _ in OF_ALLOWANCES + OF_WRONG} == {
+        one.name for one in fields(Allowances)
+    }
 
 
 @pytest.mark.parametrize(
@@ -150,6 +193,19 @@ def test_an_allowance_that_is_used_up_refuses_and_does_nothing(
     world.hub.asked.clear()
     assert_refused(world, ask)
     assert world.hub.asked == []
+
+
+@pytest.mark.parametrize(("name", "ask"), OF_WRONG, ids=[name for name, _ in OF_WRONG])
+def test_what_proves_nothing_is_refused_and_who_proves_it_is_not(
+    world: World, name: str, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for one in fields(Allowances):
+        most = 1 if one.name == name else 1_000
+        monkeypatch.setattr(world.service.services.allowances, one.name, Allowance(most, 3600.0))
+    assert world.service.client.send(ask(world)).status_code == 401
+    assert_refused(world, ask)
+    assert world.service.client.send(world.look()).status_code == 200
+    assert world.service.client.send(world.pay()).status_code == 422  # nobody to pay there
 
 
 OF_MODULES: Final[tuple[tuple[object, str, int, Ask], ...]] = (

@@ -13,7 +13,10 @@ from served import keep_keys
 from api.app import create_app
 from api.routes import (
     accounts,
+    adjustments,
     categories,
+    disputes,
+    events,
     groups,
     health,
     health_of_hubs,
@@ -22,8 +25,11 @@ from api.routes import (
     listings,
     proofs,
     pushed,
+    quotes,
+    rates,
     suggestions,
     transfers,
+    unions,
     why,
 )
 from commons.settings import Settings
@@ -95,6 +101,18 @@ def test_every_route_has_an_example_of_its_answer(description: Json) -> None:
                     assert "example" in content, (name, status)
 
 
+def test_every_answer_has_a_schema_by_a_name_of_its_own(description: Json) -> None:
+    for name, operation in operations(description):
+        for status, answer in operation["responses"].items():
+            if status.startswith("2"):
+                for content in answer.get("content", {}).values():
+                    assert content.get("schema"), (name, status)
+    assert [name for name in description["components"]["schemas"] if "__" in name] == []
+    settings = description["paths"]["/hubs/{group_id}"]["patch"]["requestBody"]["content"]
+    for member in settings["application/json"]["schema"]["properties"].values():
+        assert "default" not in member  # what is left out stays as it is
+
+
 def test_every_body_has_a_schema_and_an_example(description: Json) -> None:
     for name, operation in operations(description):
         for content in operation.get("requestBody", {}).get("content", {}).values():
@@ -146,8 +164,10 @@ def test_every_operation_has_its_own_id_and_all_its_path_parameters(description:
 
 def test_every_example_is_what_its_route_answers() -> None:
     checked = 0
-    parts = (accounts, categories, groups, health, health_of_hubs, hubs, listings, suggestions)
-    for part in (*parts, interest, transfers, why):
+    parts: tuple[ModuleType, ...] = (accounts, categories, groups, health, health_of_hubs, hubs)
+    parts += (listings, suggestions)
+    parts += (adjustments, disputes, events, interest, quotes, rates, transfers, unions, why)
+    for part in parts:
         for route in part.router.routes:
             assert isinstance(route, APIRoute)
             if route.response_model is None:

@@ -128,7 +128,7 @@ def test_a_document_that_is_gone_for_good_is_the_callers_mistake(client: TestCli
 
 
 def test_an_unknown_caller_is_told_how_to_prove_itself(client: TestClient) -> None:
-    assert client.get("/fails/unauthenticated").headers["www-authenticate"] == "Signature"
+    assert client.get("/fails/unauthenticated").headers["www-authenticate"] == "Signature, Bearer"
 
 
 def test_an_invalid_value_is_named_by_field_and_rule(client: TestClient) -> None:

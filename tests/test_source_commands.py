@@ -178,7 +178,7 @@ def test_what_is_not_there_is_told_in_one_line(settings: Settings, tmp_path: Pat
     add(settings, "ces", "https://ces.example/", "--by-hand")
     file = tmp_path / "offers.csv"
     read = ("source", "read", "ces", str(file), "--group")
-    assert "offers.csv" in refused(settings, *read, "girona", code=1)
+    assert "offers.csv: there is no such file" in refused(settings, *read, "girona", code=2)
     file.write_text(HEADER)
     assert "--group nobody --by-hand" in refused(settings, *read, "nobody", code=1)
     other = tmp_path / "all.csv"

@@ -107,7 +107,7 @@ GEOJSON_EXAMPLE: Final[dict[str, Any]] = {
     responses={
         200: {
             "description": "The newest hits, by RSS 2.0 with GeoRSS.",
-            "content": {RSS: {"example": RSS_EXAMPLE}},
+            "content": {RSS: {"example": RSS_EXAMPLE, "schema": {"type": "string"}}},
         }
     },
     openapi_extra={"parameters": with_defaults(RSS_DEFAULTS)},

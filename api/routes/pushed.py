@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from api import problems
 from api.bodies import MEDIA_TYPE, StrictBody, body_of, described
 from api.caching import NOT_KEPT
-from api.callers import Caller, Sharing, message_of, sharing_hub
+from api.callers import Caller, Sharing, sharing_hub
 from api.problems import broken_rules
 from api.pushed_bodies import (
     LISTING_EXAMPLE,
@@ -179,7 +179,7 @@ async def get_listing(
     """
     is_signed = "signature-input" in request.headers
     if is_signed:
-        _check_group(await sharing_hub(await message_of(request, services), services), group_id)
+        _check_group(await sharing_hub(request, services), group_id)
     stands = await run_in_threadpool(_standing, services.engine, group_id, name)
     if is_signed:
         response.headers["Cache-Control"] = NOT_KEPT

@@ -1,112 +1,86 @@
-"""Transfers over HTTP: a hub makes, accepts, rejects and cancels payments of its members."""
+"""Transfers over HTTP: a hub makes, accepts, rejects, cancels and reverses payments."""
 
 import asyncio
-from dataclasses import dataclass
+import re
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Response
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
 
 from api import problems
-from api.bodies import StrictBody, body_of, described
-from api.callers import Calling
+from api.bodies import Moment, body_of, described, json_answer, optional_body_of
+from api.callers import Acting, Caller, Posting, Reader, posting_hub
 from api.services import Reading, Services, Shared
+from api.transfer_bodies import (
+    ANSWERED_EXAMPLE,
+    CREATE_EXAMPLE,
+    ENDED_EXAMPLE,
+    EXAMPLE,
+    REFUSED_EXAMPLE,
+    REJECT_EXAMPLE,
+    REVERSAL_EXAMPLE,
+    REVERSE_EXAMPLE,
+    SEEN_EXAMPLE,
+    AcceptBody,
+    CreateBody,
+    RejectBody,
+    ReverseBody,
+    TransferPage,
+    TransferView,
+    transfer_of,
+)
 from clearing import transfers
-from clearing.calls import Call, Create, Head, Move, Outcome, Verb
-from clearing.transfers import TransferState, Unit, View
+from clearing.calls import Call, Move, Outcome, Verb, handle
+from clearing.transfers import TransferState, Wanted
+from commons.database import transaction
+from commons.errors import ForbiddenError, NotFoundError
+from commons.tokens import Bearer, Role
 
-router = APIRouter(tags=["Clearing"])
-
-MOST_ON_A_PAGE: Final = 500
-EXAMPLE_ID: Final = "6f1c0e7e-3a51-4c3e-9d0a-2f8f6f1b7c11"
-CREATE_EXAMPLE: Final[dict[str, Any]] = {
-    "payer": "leeds/moss",
-    "payee": "gracia/ines",
-    "amount": "12.50",
-    "unit": "payee",
-    "description": "Bicycle repair",
+_BODIES: Final[dict[str, Callable[[Request], Awaitable[CreateBody | AcceptBody]]]] = {
+    "put_transfer": body_of(CreateBody),
+    "accept_transfer": optional_body_of(AcceptBody),
 }
-EXAMPLE: Final[dict[str, Any]] = {
-    "id": EXAMPLE_ID,
-    "state": "pending",
-    "initiator": "payer",
-    **CREATE_EXAMPLE,
-    "payer_amount": "10.42",
-    "payer_currency": "CLD",
-    "payee_amount": "12.50",
-    "payee_currency": "GRA",
-    "payer_clearing": "1.0417",
-    "payee_clearing": "1.0416",
-    "residue": "0.0001",
-    "payer_rate": "1/10",
-    "payee_rate": "1/12",
-    "created_at": "2026-11-20T10:00:00Z",
-    "expires_at": "2026-11-27T10:00:00Z",
-    "ended_at": None,
-    "reason": None,
-    "account": {"group": "leeds", "balance": "-4.0000", "version": 7, "head": "5f0c…"},
-}
-REJECT_EXAMPLE: Final = {"reason": "We know no such member."}
-SEEN_EXAMPLE: Final = EXAMPLE | {"account": None}
-ENDED_EXAMPLE: Final = EXAMPLE | {"ended_at": "2026-11-20T10:05:00Z"}
-ANSWERED_EXAMPLE: Final = ENDED_EXAMPLE | {
-    "account": {"group": "gracia", "balance": "3.0416", "version": 5, "head": "a914…"}
-}
-REFUSED_EXAMPLE: Final[dict[str, Any]] = {
-    "reason": "credit_limit",
-    "available": "0.7500",
-    "transfer": EXAMPLE_ID,
-    "state": "refused",
-    "type": "https://localpay.example/problems/refused",
-    "title": "The payment is refused",
-    "status": 409,
-    "detail": "the payment does not fit the credit_limit; available: 0.7500 clearing units",
-}
+_PLAIN_ID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-@dataclass(frozen=True)
-class TransferView(View):
-    """A transfer as its two hubs see it; amounts are decimal strings.
+class Straight(APIRoute):
+    """A route that reads the parts of the calls that come most in the order of its signature.
 
-    `account` is that of the calling hub right after a call that may have changed it.
+    What FastAPI does to find out which parts there are takes longer than to read them. Anything
+    unusual about the address goes its usual way.
     """
 
-    account: Head | None = None
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler."""
+        usual, endpoint = super().get_route_handler(), self.endpoint
+        read = _BODIES.get(self.name)
+        if read is None:
+            return usual
+
+        async def handle(request: Request) -> Response:
+            transfer_id = request.path_params["transfer_id"]
+            if _PLAIN_ID.fullmatch(transfer_id) is None:
+                return await usual(request)
+            services: Services = request.app.state.services
+            caller = await posting_hub(request, services)
+            body = await read(request)
+            answer: Response = await endpoint(UUID(transfer_id), caller, body, services)
+            return answer
+
+        return handle
 
 
-class TransferPage(BaseModel):
-    """A page of transfers, newest first; `cursor` leads to the next one."""
+router = APIRouter(tags=["Clearing"], route_class=Straight)
 
-    transfers: list[TransferView]
-    cursor: str | None
-
-
-def _iso_8601(value: object) -> object:
-    """Refuse a number of seconds in a string, which would be read as a moment in 1970."""
-    if not isinstance(value, str) or "-" not in value[1:]:
-        raise ValueError("must be a moment such as 2026-12-01T00:00:00Z")
-    return value
-
-
-class CreateBody(StrictBody):
-    """A payment; `unit` says in whose money `amount` is written."""
-
-    payer: str = Field(max_length=200)
-    payee: str = Field(max_length=200)
-    amount: str = Field(max_length=40)
-    unit: Unit = Field(default=Unit.PAYEE, strict=False)
-    description: str = Field(default="", max_length=transfers.MAX_DESCRIPTION)
-    expires_at: Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_iso_8601)] | None = (
-        None
-    )
-
-
-class RejectBody(StrictBody):
-    """Why a transfer is rejected, for the other hub to read."""
-
-    reason: str = Field(min_length=1, max_length=transfers.MAX_REASON)
-
+MOST_ON_A_PAGE: Final = 500
+_REFUSED: Final = {
+    "description": "Refused at a limit, or the id is known with another body.",
+    "content": {problems.MEDIA_TYPE: {"example": REFUSED_EXAMPLE}},
+}
 
 TransferId = Annotated[UUID, Path(description="The UUID that the initiating hub gave it.")]
 
@@ -115,118 +89,238 @@ def _answer(example: dict[str, Any], description: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"example": example}}}
 
 
-async def _call(services: Services, call: Call) -> Outcome:
-    """Wait for the poster; it answers once the outcome is committed."""
-    outcome = await asyncio.wrap_future(services.poster.submit(call))
+async def _call(services: Services, caller: Caller, call: Call) -> Outcome:
+    """Wait for the poster; it answers once the outcome is committed, the nonce with it."""
+    outcome = await asyncio.wrap_future(services.poster.submit(call, caller.used))
     if outcome.error is not None:
         raise outcome.error
     return outcome
 
 
-def _told(outcome: Outcome) -> TransferView:
-    return TransferView(**vars(outcome.transfer), account=outcome.account)
+def _told(outcome: Outcome, status: int = 200) -> Response:
+    return json_answer(transfer_of(outcome), status)
 
 
 @router.put(
     "/transfers/{transfer_id}",
     summary="Make a transfer",
     status_code=201,
+    response_model=TransferView,
     responses={
-        200: _answer(EXAMPLE, "Made before: the transfer as it stands now."),
-        201: _answer(EXAMPLE, "Made; it waits for the other hub."),
-        409: {
-            "description": "Refused at a limit, or the id is known with another body.",
-            "content": {problems.MEDIA_TYPE: {"example": REFUSED_EXAMPLE}},
-        },
+        200: _answer(EXAMPLE, "Made before: the transfer as it stands now.")
+        | {"model": TransferView},
+        201: _answer(EXAMPLE, "Made; it waits for the other hub, or its policy has accepted it."),
+        409: _REFUSED,
     },
     openapi_extra=described(CreateBody, CREATE_EXAMPLE),
 )
 async def put_transfer(
     transfer_id: TransferId,
-    caller: Calling,
+    caller: Posting,
     body: Annotated[CreateBody, Depends(body_of(CreateBody))],
     services: Shared,
-    response: Response,
-) -> TransferView:
+) -> Response:
     """Make a transfer as the payer's hub (a push) or as the payee's (a request).
 
     The same id with the same body is answered again and never posted twice; with another body
     it is a conflict. A payment over a limit is refused for good under its id, and the answer
-    names the limit and what is available.
+    names the limit and what is available. `warnings` names limits that were come close to.
     """
-    sent = body.model_dump()
-    outcome = await _call(services, Create(id=transfer_id, caller=caller.group_id, **sent))
-    response.status_code = 201 if outcome.created else 200
-    return _told(outcome)
+    outcome = await _call(services, caller, body.call(transfer_id, caller.group_id))
+    return _told(outcome, 201 if outcome.created else 200)
 
 
 @router.post(
     "/transfers/{transfer_id}/accept",
     summary="Accept a transfer",
-    responses={200: _answer(ANSWERED_EXAMPLE | {"state": "posted"}, "Posted.")},
+    response_model=TransferView,
+    responses={200: _answer(ANSWERED_EXAMPLE | {"state": "posted"}, "Posted, or queued.")},
+    openapi_extra=described(AcceptBody, {"wait": True}, required=False),
 )
 async def accept_transfer(
-    transfer_id: TransferId, caller: Calling, services: Shared
-) -> TransferView:
-    """Accept as the hub that did not make the transfer; it is posted at once."""
-    return _told(await _call(services, Move(transfer_id, caller.group_id, Verb.ACCEPT)))
+    transfer_id: TransferId,
+    caller: Posting,
+    body: Annotated[AcceptBody, Depends(optional_body_of(AcceptBody))],
+    services: Shared,
+) -> Response:
+    """Accept as the hub that did not make the transfer; it is posted at once.
+
+    Where room is missing and the payer's hub said that it may wait, it is queued instead.
+    """
+    return _told(await _call(services, caller, body.call(transfer_id, caller.group_id)))
 
 
 @router.post(
     "/transfers/{transfer_id}/reject",
     summary="Reject a transfer",
+    response_model=TransferView,
     responses={
-        200: _answer(ANSWERED_EXAMPLE | {"state": "rejected"} | REJECT_EXAMPLE, "Rejected.")
+        200: _answer(
+            ANSWERED_EXAMPLE
+            | {
+                "state": "rejected",
+                "reason_code": REJECT_EXAMPLE["code"],
+                "reason": REJECT_EXAMPLE["reason"],
+            },
+            "Rejected.",
+        )
     },
     openapi_extra=described(RejectBody, REJECT_EXAMPLE),
 )
 async def reject_transfer(
     transfer_id: TransferId,
-    caller: Calling,
+    caller: Posting,
     body: Annotated[RejectBody, Depends(body_of(RejectBody))],
     services: Shared,
-) -> TransferView:
+) -> Response:
     """Reject as the hub that did not make the transfer; what it reserved is free again."""
-    move = Move(transfer_id, caller.group_id, Verb.REJECT, body.reason)
-    return _told(await _call(services, move))
+    return _told(await _call(services, caller, body.call(transfer_id, caller.group_id)))
 
 
 @router.post(
     "/transfers/{transfer_id}/cancel",
     summary="Cancel a transfer",
+    response_model=TransferView,
     responses={200: _answer(ENDED_EXAMPLE | {"state": "cancelled"}, "Cancelled.")},
 )
-async def cancel_transfer(
-    transfer_id: TransferId, caller: Calling, services: Shared
-) -> TransferView:
-    """Cancel as the hub that made the transfer, while it is pending."""
-    return _told(await _call(services, Move(transfer_id, caller.group_id, Verb.CANCEL)))
+async def cancel_transfer(transfer_id: TransferId, caller: Posting, services: Shared) -> Response:
+    """Cancel a pending transfer as the hub that made it, a queued one as either."""
+    move = Move(transfer_id, caller.group_id, Verb.CANCEL)
+    return _told(await _call(services, caller, move))
+
+
+@router.post(
+    "/transfers/{transfer_id}/reverse",
+    summary="Reverse a transfer",
+    status_code=201,
+    response_model=TransferView,
+    responses={
+        200: _answer(REVERSAL_EXAMPLE, "Asked for before: the reversal as it stands now.")
+        | {"model": TransferView},
+        201: _answer(REVERSAL_EXAMPLE, "The reversal; it waits for the other hub."),
+        409: _REFUSED,
+    },
+    openapi_extra=described(ReverseBody, REVERSE_EXAMPLE),
+)
+async def reverse_transfer(
+    transfer_id: TransferId,
+    caller: Acting,
+    body: Annotated[ReverseBody, Depends(body_of(ReverseBody))],
+    services: Shared,
+) -> Response:
+    """Take back a posted transfer, wholly or in part, by a transfer of its own.
+
+    Either hub asks and the other accepts; the operator posts it at once, and both hubs are told
+    with the reason as notice. Never more than what is left is taken back.
+    """
+    if isinstance(caller, Caller):
+        call = body.reversal(transfer_id, caller.group_id)
+        outcome = await _call(services, caller, call)
+    else:
+        outcome = await run_in_threadpool(_reverse, services, caller, transfer_id, body)
+    return _told(outcome, 201 if outcome.created else 200)
+
+
+def _reverse(services: Services, operator: Bearer, transfer_id: UUID, body: ReverseBody) -> Outcome:
+    """Reverse as the operator; the audit log tells who it was."""
+    with transaction(services.engine) as session:
+        _visible(transfers.find(session, transfer_id, None), operator)
+        outcome = handle(session, [body.by_operator(transfer_id, operator.actor)])[0]
+        if outcome.error is not None:
+            raise outcome.error
+    return outcome
+
+
+def wanted_of(  # noqa: PLR0913, PLR0917 (each is a question that may be asked)
+    state: Annotated[TransferState | None, Query(description="Only those in this state.")] = None,
+    party: Annotated[
+        str | None, Query(max_length=40, description="Only those with this group.")
+    ] = None,
+    member: Annotated[
+        str | None, Query(max_length=100, description="Only those of this own member.")
+    ] = None,
+    made_from: Annotated[
+        Moment | None, Query(alias="from", description="Only those made at or after this moment.")
+    ] = None,
+    made_to: Annotated[
+        Moment | None, Query(alias="to", description="Only those made before this moment.")
+    ] = None,
+    text: Annotated[
+        str | None,
+        Query(min_length=1, max_length=100, description="Part of a description or a name."),
+    ] = None,
+    union: Annotated[
+        str | None, Query(max_length=40, description="Only those through this union.")
+    ] = None,
+    reverses: Annotated[
+        UUID | None, Query(description="Only what takes back this transfer.")
+    ] = None,
+) -> Wanted:
+    """Return which transfers are asked for."""
+    states = () if state is None else (state,)
+    return Wanted(states, party, member, made_from, made_to, text, union, reverses)
 
 
 @router.get(
     "/transfers",
     summary="A hub's transfers",
+    response_model=TransferPage,
     responses={
         200: _answer({"transfers": [SEEN_EXAMPLE], "cursor": None}, "A page, newest first."),
     },
 )
 def list_transfers(
-    caller: Calling,
+    reader: Reader,
     session: Reading,
-    state: Annotated[TransferState | None, Query(description="Only those in this state.")] = None,
+    wanted: Annotated[Wanted, Depends(wanted_of)],
     limit: Annotated[int, Query(ge=1, le=MOST_ON_A_PAGE)] = 50,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
-) -> TransferPage:
-    """List the calling hub's transfers, as payer or payee."""
-    found, more = transfers.search(session, caller.group_id, state, limit, cursor)
-    return TransferPage(transfers=[TransferView(**vars(view)) for view in found], cursor=more)
+) -> Response:
+    """List the calling hub's transfers, as payer or payee.
+
+    The operator is shown everybody's, without what members are called and say.
+    """
+    wanted = _scoped(wanted, reader.bearer)
+    found, more = transfers.search(session, reader.group_id, wanted, limit, cursor)
+    return json_answer({"transfers": [_seen(one) for one in found], "cursor": more})
 
 
 @router.get(
     "/transfers/{transfer_id}",
     summary="One transfer",
+    response_model=TransferView,
     responses={200: _answer(SEEN_EXAMPLE, "The transfer.")},
 )
-def get_transfer(transfer_id: TransferId, caller: Calling, session: Reading) -> TransferView:
-    """Give one of the calling hub's transfers."""
-    return TransferView(**vars(transfers.find(session, transfer_id, caller.group_id)))
+def get_transfer(transfer_id: TransferId, reader: Reader, session: Reading) -> Response:
+    """Give one of the calling hub's transfers; the operator sees each, without names."""
+    found = transfers.find(session, transfer_id, reader.group_id)
+    _visible(found, reader.bearer)
+    return json_answer(_seen(found))
+
+
+def _seen(view: transfers.View) -> dict[str, Any]:
+    return {**vars(view), "account": None, "warnings": ()}
+
+
+def _operators(bearer: Bearer) -> None:
+    if bearer.role is not Role.OPERATOR:
+        raise ForbiddenError("transfers are shown to their two hubs and to the operator")
+
+
+def _scoped(wanted: Wanted, bearer: Bearer | None) -> Wanted:
+    """Keep a bearer to the union that the token opens."""
+    if bearer is None:
+        return wanted
+    _operators(bearer)
+    if bearer.union_id is None:
+        return wanted
+    if wanted.union not in {None, bearer.union_id}:
+        raise ForbiddenError(f"this token opens the union {bearer.union_id!r} alone")
+    return replace(wanted, union=bearer.union_id)
+
+
+def _visible(view: transfers.View, bearer: Bearer | None) -> None:
+    if bearer is not None:
+        _operators(bearer)
+        if bearer.union_id not in {None, view.union}:
+            raise NotFoundError(f"there is no transfer {view.id}")
