@@ -2,7 +2,6 @@
 
 import errno
 import os
-import signal
 import socket
 import sys
 from contextlib import suppress
@@ -39,6 +38,7 @@ from api.durability import check_durability
 from api.event_watch import EndingServer
 from api.index_check import start_check
 from api.terminal import OneLineErrors, operator_engine, progress_console
+from api.worker import end_soon, ending_signals
 from commons import logging
 from commons.errors import ConflictError
 from commons.settings import Settings
@@ -129,10 +129,11 @@ def _listening(host: str, port: int) -> list[socket.socket]:
 def work() -> None:
     """Run the worker alone, beside servers that were started with --no-work."""
     services = make_services(_ready())
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    told = ending_signals()
     progress_console.print("the worker runs; Ctrl-C ends it")
     checking = start_check(services.index)
-    services.worker.run()
+    services.worker.run(told)
+    end_soon()
     checking.join()
     services.index.close()
     services.engine.dispose()

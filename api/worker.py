@@ -1,9 +1,12 @@
 """The worker: a thread that does what is due and keeps the index caught up."""
 
 import asyncio
+import faulthandler
+import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import structlog
@@ -26,12 +29,31 @@ REST_SECONDS: Final = 0.1
 """How long pushes and changes may gather: many at once cost little more than one."""
 PAUSE_AFTER_ERROR_SECONDS: Final = 2.0
 STOP_SECONDS: Final = 8.0
+LOOK_SECONDS: Final = 0.25
+END_SECONDS: Final = 15.0
 SWITCH_SECONDS: Final = 0.0005
 """How long a thread goes on while another waits; Python's 5 ms are waited many times a request."""
 
 _INDEX: Final = "index"
 
 _log = structlog.get_logger(__name__)
+
+
+def ending_signals() -> Sequence[int]:
+    """Return what SIGINT and SIGTERM are put into from now on; for the main thread.
+
+    The handler raises nothing: an exception would be lost where it falls into code that lets none
+    out, such as a finaliser, and the process would go on for ever.
+    """
+    told: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda which, _frame: told.append(which))
+    return told
+
+
+def end_soon(seconds: float = END_SECONDS) -> None:
+    """Have this process end by then, also where a thread hangs; the log says where it did."""
+    faulthandler.dump_traceback_later(seconds, exit=True)
 
 
 class Worker:
@@ -60,7 +82,6 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bells: dict[str, asyncio.Event] = {}
         self._stopping = threading.Event()
-        self._ended = threading.Event()
 
     def start(self) -> None:
         """Start the thread; threads then take turns more often, for whoever else is served here."""
@@ -82,19 +103,15 @@ class Worker:
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
 
-    def run(self) -> None:
-        """Work in this thread until it is interrupted."""
+    def run(self, told: Sequence[int]) -> None:
+        """Work until something is in `told`, which is of `ending_signals`."""
         self.start()
-        try:
-            self._ended.wait()  # an interrupted join() takes the thread for ended (CPython 3.11)
-        except KeyboardInterrupt:
-            self.stop()
+        while self._thread.is_alive() and not told:
+            time.sleep(LOOK_SECONDS)
+        self.stop()
 
     def _run(self) -> None:
-        try:
-            asyncio.run(self._work())
-        finally:
-            self._ended.set()
+        asyncio.run(self._work())
 
     async def _work(self) -> None:
         self._loop = asyncio.get_running_loop()

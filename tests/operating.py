@@ -18,6 +18,7 @@ from api.commands import app
 from commons.settings import Settings
 
 WAIT_SECONDS = 30.0
+ENDED = (0, -signal.SIGTERM)  # a server that has ended well raises the signal again
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -76,7 +77,10 @@ class Running:
 
 @contextmanager
 def running(settings: Settings, command: str, log: Path) -> Iterator[Running]:
-    """Run `localpay serve` on a free port, or `localpay work`, until the end of the block."""
+    """Run `localpay serve` on a free port, or `localpay work`, until the end of the block.
+
+    Told to end it has to, by itself and in time: one that hangs ends too, and says where.
+    """
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     words = [sys.executable, "-m", "api.commands", command]
@@ -89,6 +93,6 @@ def running(settings: Settings, command: str, log: Path) -> Iterator[Running]:
         try:
             yield Running(process, log, client)
             process.send_signal(signal.SIGTERM)
-            process.wait(WAIT_SECONDS)
+            assert process.wait(WAIT_SECONDS) in ENDED, log.read_text(encoding="utf-8")
         finally:
             process.kill()

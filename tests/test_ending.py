@@ -1,0 +1,44 @@
+"""A worker that is told to end does, whatever hangs."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from operating import WAIT_SECONDS, running
+
+from api.migrations import upgrade
+from commons.settings import Settings
+
+HANGS = """
+import threading
+from api.worker import end_soon
+
+def hanging():
+    threading.Event().wait()
+
+threading.Thread(target=hanging).start()
+end_soon(0.1)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_worker_ends_well_when_it_is_told_to(
+    number: signal.Signals, settings: Settings, tmp_path: Path
+) -> None:
+    upgrade(settings.effective_database_url)
+    with running(settings, "work", tmp_path / "log") as worker:
+        assert worker.says("Ctrl-C ends it")
+        assert worker.process.poll() is None
+        worker.process.send_signal(number)
+        assert worker.process.wait(WAIT_SECONDS) == 0
+    assert "Traceback" not in worker.said()
+
+
+def test_a_process_in_which_a_thread_hangs_ends_and_says_where() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "in hanging" in done.stderr
