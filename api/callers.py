@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
 from api.allowances import Allowance, client_of
-from api.keyring import KnownKey
+from api.keyring import FRESH_SECONDS, KnownKey
 from api.services import Services, Shared
 from commons import database, nonces, tokens
 from commons.database import transaction
@@ -222,18 +223,31 @@ async def _verified(
     wrong = services.allowances.wrong_signatures
     with _counted(request, wrong, "too many wrong signatures from here"):
         key = await services.keyring.find(services.engine, key_id_of(message))
-        if key.algorithm not in algorithms:
-            raise UnauthenticatedError("calls are signed with the hub's Ed25519 key")
-        moment = key.now
-        verified = verify(
-            message,
-            key.public_key,
-            required=required_parts(message),
-            now=moment,
-            window_seconds=WINDOW_SECONDS,
-            nonce_required=True,
-        )
-    return key, Used(key.key_id, verified.nonce or "", moment + nonces.KEPT, key.pem)
+        moment = await services.keyring.now(services.engine)
+        try:
+            return key, _checked(message, key, moment, algorithms)
+        except UnauthenticatedError:
+            if key.read.age_seconds < FRESH_SECONDS:
+                raise
+        # Another key may have come in its place under the same id.
+        key = await services.keyring.find(services.engine, key.key_id, FRESH_SECONDS)
+        return key, _checked(message, key, key.read.now, algorithms)
+
+
+def _checked(
+    message: Message, key: KnownKey, moment: datetime, algorithms: frozenset[KeyAlgorithm]
+) -> Used:
+    if key.algorithm not in algorithms:
+        raise UnauthenticatedError("calls are signed with the hub's Ed25519 key")
+    verified = verify(
+        message,
+        key.public_key,
+        required=required_parts(message),
+        now=moment,
+        window_seconds=WINDOW_SECONDS,
+        nonce_required=True,
+    )
+    return Used(key.key_id, verified.nonce or "", moment + nonces.KEPT, key.pem)
 
 
 @contextmanager

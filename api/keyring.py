@@ -14,8 +14,11 @@ from commons.errors import UnauthenticatedError
 from commons.groups import Hub, HubKey, HubState, KeyAlgorithm
 from commons.signatures import PublicKey, load_public_pem
 
-LIFE_SECONDS: Final = 5.0
+LIFE_SECONDS: Final = 600.0
 """How long a key is remembered. What is revoked meanwhile is found when its nonce is used."""
+
+FRESH_SECONDS: Final = 5.0
+"""How old the database's time may be that we reckon from, and a key that a signature fails by."""
 
 KEYS_MOST: Final = 10_000
 
@@ -24,17 +27,10 @@ REVOKED: Final = "the key that signed this was revoked, or its hub names it no l
 
 
 @dataclass(frozen=True, slots=True)
-class KnownKey:
-    """A hub's key that is not revoked, as it was read at `clock` by the database's own."""
+class Clock:
+    """The database's time at a moment of ours."""
 
-    key_id: str
-    group_id: str
-    algorithm: KeyAlgorithm
-    public_key: PublicKey
-    pem: str
-    is_confirmed: bool
-    hub_state: HubState
-    clock: datetime
+    moment: datetime
     read_at_seconds: float
 
     @property
@@ -44,8 +40,22 @@ class KnownKey:
 
     @property
     def now(self) -> datetime:
-        """The database's time: when the key was read, and what has passed since."""
-        return self.clock + timedelta(seconds=self.age_seconds)
+        """The database's time now: when it was read, and what has passed since."""
+        return self.moment + timedelta(seconds=self.age_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKey:
+    """A hub's key that is not revoked, as it was when it was read."""
+
+    key_id: str
+    group_id: str
+    algorithm: KeyAlgorithm
+    public_key: PublicKey
+    pem: str
+    is_confirmed: bool
+    hub_state: HubState
+    read: Clock
 
 
 class Keyring:
@@ -53,22 +63,36 @@ class Keyring:
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, KnownKey] = OrderedDict()
+        self._clock: Clock | None = None
 
-    async def find(self, engine: Engine, key_id: str) -> KnownKey:
+    async def find(
+        self, engine: Engine, key_id: str, oldest_seconds: float = LIFE_SECONDS
+    ) -> KnownKey:
         """Return a hub's key; UnauthenticatedError where no hub has it, or it is revoked."""
         known = self._known.get(key_id)
-        if known is not None and known.age_seconds < LIFE_SECONDS:
+        if known is not None and known.read.age_seconds < oldest_seconds:
             return known
         self._known.pop(key_id, None)
         read = await run_in_threadpool(_read, engine, key_id)
-        self._known[key_id] = read
+        self._known[key_id], self._clock = read, read.read
         if len(self._known) > KEYS_MOST:
             self._known.popitem(last=False)
         return read
 
+    async def now(self, engine: Engine) -> datetime:
+        """Return the database's time, reckoned from when it was last read."""
+        if self._clock is None or self._clock.age_seconds >= FRESH_SECONDS:
+            self._clock = await run_in_threadpool(_read_clock, engine)
+        return self._clock.now
+
     def forget(self, key_id: str) -> None:
         """Read a key anew when it is next asked for."""
         self._known.pop(key_id, None)
+
+
+def _read_clock(engine: Engine) -> Clock:
+    with database.reading(engine) as session:
+        return Clock(database.now(session), time.monotonic())
 
 
 def _read(engine: Engine, key_id: str) -> KnownKey:
@@ -91,6 +115,5 @@ def _read(engine: Engine, key_id: str) -> KnownKey:
             key.public_key_pem,
             key.confirmed_at is not None,
             state,
-            database.now(session),
-            time.monotonic(),
+            Clock(database.now(session), time.monotonic()),
         )

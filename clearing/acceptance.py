@@ -35,6 +35,14 @@ class AcceptanceRule(Base):
     __table_args__ = (CheckConstraint("up_to > 0", name="up_to_positive"),)
 
 
+_RULES: Final = Base.metadata.tables[AcceptanceRule.__tablename__].c
+_OF: Final = bulk.Sought(
+    lambda among: select(
+        _RULES.group_id, _RULES.initiator, _RULES.counterparty, _RULES.up_to
+    ).where(among(_RULES.group_id))
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """What a hub accepts at once: made by which side, by which group, up to what.
@@ -88,13 +96,9 @@ def rules_of(session: Session, group_id: str) -> list[Rule]:
 
 def find_limits(session: Session, group_ids: Iterable[str]) -> Mapping[tuple[str, Party, str], int]:
     """Return what each rule of the groups accepts up to, by group, initiator and counterparty."""
-    query = select(
-        AcceptanceRule.group_id,
-        AcceptanceRule.initiator,
-        AcceptanceRule.counterparty,
-        AcceptanceRule.up_to,
-    ).where(bulk.among(session, AcceptanceRule.group_id, group_ids))
-    return {(group, side, other): up_to for group, side, other, up_to in session.execute(query)}
+    return {
+        (group, side, other): up_to for group, side, other, up_to in _OF.rows(session, group_ids)
+    }
 
 
 def accepts(

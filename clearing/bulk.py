@@ -16,13 +16,15 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Connection,
+    Executable,
     String,
     Table,
+    TextClause,
     Uuid,
     any_,
+    bindparam,
     cast,
     func,
-    literal,
     select,
     text,
     type_coerce,
@@ -41,22 +43,42 @@ _FEW: Final = 3
 """So few rows are inserted by a statement, which costs less than to begin a COPY."""
 
 
-def among(
-    session: Session,
-    column: ColumnElement[Any] | InstrumentedAttribute[Any],
-    values: Iterable[Any],
-) -> ColumnElement[bool]:
-    """Return the condition that a column is one of many values, handed over as one.
+Column = ColumnElement[Any] | InstrumentedAttribute[Any]
 
-    A thousand values of their own take SQLAlchemy longer to write than the database to find.
+
+def _listed(column: Column) -> ColumnElement[bool]:
+    listed = func.json_each(bindparam("wanted", type_=String)).table_valued("value")
+    is_id = isinstance(column.type, Uuid)
+    value = func.replace(listed.c.value, "-", "") if is_id else listed.c.value
+    return type_coerce(column, String).in_(select(value))
+
+
+def _in_array(column: Column) -> ColumnElement[bool]:
+    return column == any_(cast(bindparam("wanted", type_=ARRAY(String)), ARRAY(column.type)))
+
+
+class Sought:
+    """A query for the rows in which a column is one of many values, put together once.
+
+    The values are handed over as one, since a thousand of their own take SQLAlchemy longer to
+    write than the database to find. `build` makes the query with what makes the condition of a
+    column; it may leave other parameters open.
     """
-    wanted = _plain_all(values)
-    if session.get_bind().dialect.name == "postgresql":
-        return column == any_(cast(literal(wanted, ARRAY(String)), ARRAY(column.type)))
-    if isinstance(column.type, Uuid):
-        wanted = [value.replace("-", "") for value in wanted]
-    listed = func.json_each(orjson.dumps(wanted).decode()).table_valued("value")
-    return type_coerce(column, String).in_(select(listed.c.value))
+
+    def __init__(
+        self, build: Callable[[Callable[[Column], ColumnElement[bool]]], Executable]
+    ) -> None:
+        self._queries = {"postgresql": build(_in_array), "sqlite": build(_listed)}
+
+    def rows(self, session: Session, values: Iterable[Any], **others: object) -> Sequence[Any]:
+        """Return what is found; `others` are the parameters that were left open."""
+        session.flush()
+        connection = session.connection()
+        wanted: Any = _plain_all(values)
+        if connection.dialect.name == "sqlite":
+            wanted = orjson.dumps(wanted).decode()
+        query = self._queries[connection.dialect.name]
+        return connection.execute(query, {"wanted": wanted, **others}).all()
 
 
 def insert_rows(
@@ -89,7 +111,7 @@ def update_rows(
     if connection.dialect.name == "postgresql":
         statement = _update_statement(table, (*keys, *columns), len(keys))
         values = {f"c{n}": _plain_all(column) for n, column in _turned(rows)}
-        connection.execute(text(statement), values)
+        connection.execute(statement, values)
         return
     # By their number, since the keys stand first in a row and last in the statement.
     sets = ", ".join(f"{name} = ?{n}" for n, name in enumerate(columns, len(keys) + 1))
@@ -124,12 +146,12 @@ def _turned(rows: Sequence[Row]) -> "enumerate[tuple[Any, ...]]":
 
 
 @lru_cache(maxsize=64)
-def _update_statement(table: Table, names: tuple[str, ...], keys: int) -> str:
+def _update_statement(table: Table, names: tuple[str, ...], keys: int) -> TextClause:
     types = [table.c[name].type.compile(dialect=_POSTGRESQL) for name in names]
     arrays = ", ".join(f"CAST(:c{n} AS {kind}[])" for n, kind in enumerate(types))
     sets = ", ".join(f"{name} = new.{name}" for name in names[keys:])
     where = " AND ".join(f"old.{name} = new.{name}" for name in names[:keys])
-    return (
+    return text(
         f"UPDATE {table.name} AS old SET {sets} "  # noqa: S608 (names of our own columns)
         f"FROM unnest({arrays}) AS new({', '.join(names)}) WHERE {where}"
     )

@@ -131,12 +131,11 @@ def _draw(session: Session, wanted: Mapping[str, int]) -> dict[str, Iterator[int
 
     In one statement, in the order of group ids, since a batch of payments tells hundreds of hubs.
     """
-    statement = _DRAW[session.get_bind().dialect.name].bindparams(
-        wanted=orjson.dumps(wanted).decode()
-    )
+    connection = session.connection()
+    told = {"wanted": orjson.dumps(wanted).decode()}
     return {
         group_id: iter(range(last - wanted[group_id] + 1, last + 1))
-        for group_id, last in session.execute(statement)
+        for group_id, last in connection.execute(_DRAW[connection.dialect.name], told)
     }
 
 

@@ -57,6 +57,8 @@ class HeldPosition(PositionRoom):
 
 
 _ACCOUNT: Final = select(*(ACCOUNTS.c[name] for name in HeldAccount.__slots__))
+_LOCKING: Final = _ACCOUNT.order_by(ACCOUNTS.c.id).with_for_update()
+_BY_ID: Final = bulk.Sought(lambda among: _LOCKING.where(among(ACCOUNTS.c.id)))
 _POSITION: Final = select(*(POSITIONS.c[name] for name in HeldPosition.__slots__))
 _OF_PAIRS: Final = ", ".join(f"found.{name}" for name in HeldPosition.__slots__)
 _PAIRS: Final = {
@@ -75,11 +77,10 @@ _PAIRS: Final = {
 
 def lock_accounts(session: Session, ids: Iterable[int] | Select[int]) -> dict[int, HeldAccount]:
     """Lock accounts in the order of their ids and return them as they are now."""
+    if not isinstance(ids, Select):
+        return {row[0]: HeldAccount(*row) for row in _BY_ID.rows(session, ids)}
     session.flush()
-    query = _ACCOUNT.order_by(ACCOUNTS.c.id).with_for_update()
-    if isinstance(ids, Select):
-        return _accounts(session, query.where(ACCOUNTS.c.id.in_(ids)))
-    return _accounts(session, query.where(bulk.among(session, ACCOUNTS.c.id, ids)))
+    return _accounts(session, _LOCKING.where(ACCOUNTS.c.id.in_(ids)))
 
 
 def read_accounts(session: Session, union_id: str) -> dict[int, HeldAccount]:

@@ -8,7 +8,16 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, exists, func, select
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    String,
+    bindparam,
+    exists,
+    func,
+    select,
+)
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from clearing import bulk, chain, held
@@ -99,6 +108,17 @@ _CHAIN_COLUMNS: Final = (
     "account_id", "version", "journal_id", "kind", "counterparty", "amount", "balance",
     "posted_at", "digest", "hash",
 )  # fmt: skip
+
+
+_MOMENT: Final = bindparam("moment", type_=_JOURNALS.c.posted_at.type)
+_IS_LATER: Final = select(exists().where(_JOURNALS.c.posted_at > _MOMENT))
+_LATER: Final = bulk.Sought(
+    lambda among: (
+        select(_CHAIN_ROWS.c.account_id, func.max(_CHAIN_ROWS.c.posted_at))
+        .where(among(_CHAIN_ROWS.c.account_id), _CHAIN_ROWS.c.posted_at > _MOMENT)
+        .group_by(_CHAIN_ROWS.c.account_id)
+    ),
+)
 
 
 @dataclass(slots=True)
@@ -328,12 +348,9 @@ def posted_after(
 
     There are such only where the clock was set back since.
     """
-    if not session.scalar(select(exists().where(Journal.posted_at > moment))):
+    if not session.connection().scalar(_IS_LATER, {"moment": moment}):
         return {}
-    last = select(ChainRow.account_id, func.max(ChainRow.posted_at)).where(
-        bulk.among(session, ChainRow.account_id, account_ids), ChainRow.posted_at > moment
-    )
-    return dict(session.execute(last.group_by(ChainRow.account_id)).all())
+    return dict(_LATER.rows(session, account_ids, moment=moment))
 
 
 def hashed_row(account: str, values: Mapping[str, Any]) -> chain.Row:

@@ -6,10 +6,10 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Final
 
-from sqlalchemy import CheckConstraint, ForeignKey, String, select
+from sqlalchemy import CheckConstraint, ForeignKey, String, bindparam, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from clearing import accounts, events, rates
+from clearing import accounts, bulk, events, rates
 from clearing.accounts import Account, AccountKind
 from clearing.events import EventKind, Notice
 from commons import audit_log, database
@@ -42,6 +42,17 @@ class LevyChange(Base):
 
 database.append_only(LevyChange)
 
+_SHARES: Final = bulk.Sought(
+    lambda among: (
+        select(LevyChange.union_id, LevyChange.share)
+        .where(
+            among(LevyChange.union_id),
+            LevyChange.valid_from <= bindparam("moment", type_=LevyChange.valid_from.type),
+        )
+        .order_by(LevyChange.valid_from, LevyChange.id)
+    )
+)
+
 
 @dataclass(frozen=True)
 class LevyRule:
@@ -60,12 +71,7 @@ class LevyRule:
 
 def levy_of(session: Session, union_ids: Iterable[str], moment: datetime) -> Mapping[str, LevyRule]:
     """Return the rules that apply at `moment`, by union; those without a levy are left out."""
-    changes = session.scalars(
-        select(LevyChange)
-        .where(LevyChange.union_id.in_(set(union_ids)), LevyChange.valid_from <= moment)
-        .order_by(LevyChange.valid_from, LevyChange.id)
-    )
-    last = {change.union_id: change.share for change in changes}
+    last: dict[str, str | None] = dict(_SHARES.rows(session, set(union_ids), moment=moment))
     return {union: LevyRule(parse_rate(share)) for union, share in last.items() if share}
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from clearing import bulk
@@ -50,24 +51,37 @@ class Participant:
         return self.rate
 
 
+# Looked up for each group: PostgreSQL takes a join with all rates for one with a single row.
+_RATE: Final = (
+    select(Rate.rate)
+    .where(
+        Rate.group_id == Group.id,
+        Rate.valid_from <= bindparam("moment", type_=Rate.valid_from.type),
+    )
+    .order_by(Rate.valid_from.desc(), Rate.id.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_GROUPS: Final = bulk.Sought(
+    lambda among: (
+        select(Group.id, Currency.code, Currency.scale, _RATE, Hub.state)
+        .join(Currency, Currency.id == Group.currency_id)
+        .join(Hub, Hub.group_id == Group.id)
+        .where(among(Group.id))
+    )
+)
+_SEATS: Final = bulk.Sought(
+    lambda among: select(
+        Account.group_id, Account.union_id, Account.kind, Account.id, Account.state
+    ).where(among(Account.group_id))
+)
+
+
 def find_participants(
     session: Session, group_ids: Collection[str], moment: datetime
 ) -> dict[str, Participant]:
     """Return those of the groups that have accounts, with the rates that apply at `moment`."""
-    # Looked up for each group: PostgreSQL takes a join with all rates for one with a single row.
-    rate = (
-        select(Rate.rate)
-        .where(Rate.group_id == Group.id, Rate.valid_from <= moment)
-        .order_by(Rate.valid_from.desc(), Rate.id.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    rows = session.execute(
-        select(Group.id, Currency.code, Currency.scale, rate, Hub.state)
-        .join(Currency, Currency.id == Group.currency_id)
-        .join(Hub, Hub.group_id == Group.id)
-        .where(bulk.among(session, Group.id, group_ids))
-    )
+    rows = _GROUPS.rows(session, group_ids, moment=moment)
     found = {
         group_id: Participant(group_id, code, scale, rate, state is HubState.ADMITTED)
         for group_id, code, scale, rate, state in rows
@@ -79,11 +93,7 @@ def find_participants(
 def _seat(session: Session, found: Mapping[str, Participant]) -> None:
     residues: dict[tuple[str, str], int] = {}
     own: list[tuple[str, str, int, AccountState]] = []
-    rows = session.execute(
-        select(Account.group_id, Account.union_id, Account.kind, Account.id, Account.state).where(
-            bulk.among(session, Account.group_id, found)
-        )
-    )
+    rows = _SEATS.rows(session, found)
     for group_id, union_id, kind, account_id, state in rows:
         assert group_id is not None  # noqa: S101 (told to the type checker)
         if kind is AccountKind.RESIDUE:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ForeignKey, UniqueConstraint, func, select
 from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
-from clearing import accounts, chain, events
+from clearing import accounts, bulk, chain, events
 from clearing.accounts import Account, AccountKind, AccountState
 from clearing.events import EventKind, Notice
 from clearing.ledger import Book, Draft, JournalKind, Line, post
@@ -39,6 +39,14 @@ class PeriodEnd(Base):
 
 database.append_only(PeriodEnd)
 
+_CLOSED: Final = bulk.Sought(
+    lambda among: (
+        select(PeriodEnd.union_id, func.max(PeriodEnd.until))
+        .where(among(PeriodEnd.union_id))
+        .group_by(PeriodEnd.union_id)
+    )
+)
+
 
 def closed_until(session: Session, union_ids: Iterable[str]) -> Mapping[str, date]:
     """Return the last closed day by union; a union that closed none is left out.
@@ -46,12 +54,7 @@ def closed_until(session: Session, union_ids: Iterable[str]) -> Mapping[str, dat
     A period is closed under the locks of all accounts of its union. So whoever posts reads this
     under the accounts' locks, and nothing slips into a period that is just being closed.
     """
-    rows = session.execute(
-        select(PeriodEnd.union_id, func.max(PeriodEnd.until))
-        .where(PeriodEnd.union_id.in_(set(union_ids)))
-        .group_by(PeriodEnd.union_id)
-    )
-    return dict(rows.all())
+    return dict(_CLOSED.rows(session, set(union_ids)))
 
 
 def check_chosen(value_date: date | None, closed: date | None, today: date) -> None:

@@ -206,11 +206,14 @@ def reading(engine: Engine) -> Iterator[Session]:
         yield session
 
 
+_CLOCK: Final = select(func.clock_timestamp())
+
+
 def now(session: Session) -> datetime:
     """Return the database's clock; an embedded database's clock is this machine's."""
     if session.get_bind().dialect.name == "sqlite":
         return datetime.now(UTC)
-    moment: datetime = session.scalar(select(func.clock_timestamp())) or datetime.now(UTC)
+    moment: datetime = session.connection().execute(_CLOCK).scalar_one()
     return moment.astimezone(UTC)
 
 

@@ -93,8 +93,7 @@ def test_a_condition_of_many_values_finds_those_alone(engine: Engine) -> None:
         rows = [[getattr(filled(one), name) for name in COLUMNS] for one in ids]
         bulk.insert_rows(session, TABLE, COLUMNS, rows)
     wanted = {*ids[:3], uuid.uuid4()}
+    sought = bulk.Sought(lambda among: select(TABLE.c.id).where(among(TABLE.c.id)))
     with reading(engine) as session:
-        found = session.scalars(select(TABLE.c.id).where(bulk.among(session, TABLE.c.id, wanted)))
-        assert set(found) == set(ids[:3])
-        none = session.scalars(select(TABLE.c.id).where(bulk.among(session, TABLE.c.id, [])))
-        assert list(none) == []
+        assert {found for (found,) in sought.rows(session, wanted)} == set(ids[:3])
+        assert sought.rows(session, []) == []

@@ -41,6 +41,10 @@ _CHANGING: Final = (
 _ROW: Final = attrgetter(*_COLUMNS)
 _CHANGES: Final = attrgetter("id", *_CHANGING)
 _QUERY: Final = select(*(TABLE.c[name] for name in _COLUMNS))
+_BY_ID: Final = bulk.Sought(lambda among: _QUERY.where(among(TABLE.c.id)))
+_REVERSING: Final = bulk.Sought(
+    lambda among: _QUERY.where(among(TABLE.c.reverses), TABLE.c.state == TransferState.PENDING)
+)
 
 EVENTS: Final = {
     TransferState.PENDING: EventKind.TRANSFER_PENDING,
@@ -56,8 +60,7 @@ def read_transfers(session: Session, wanted: Collection[UUID]) -> dict[UUID, Hel
     """Return those of the transfers that there are, as they are now."""
     if not wanted:
         return {}
-    query = _QUERY.where(bulk.among(session, TABLE.c.id, wanted))
-    return {row[0]: HeldTransfer(*row) for row in session.connection().execute(query)}
+    return {row[0]: HeldTransfer(*row) for row in _BY_ID.rows(session, wanted)}
 
 
 @dataclass
@@ -133,11 +136,7 @@ class Desk:
         held = originals & self.transfers.keys()
         if not held:
             return
-        pending = _QUERY.where(
-            bulk.among(self.session, TABLE.c.reverses, held),
-            TABLE.c.state == TransferState.PENDING,
-        )
-        for row in self.session.connection().execute(pending):
+        for row in _REVERSING.rows(self.session, held):
             found = HeldTransfer(*row)
             assert found.reverses is not None  # noqa: S101 (told to the type checker)
             self.reversing[found.reverses] = self.transfers.setdefault(found.id, found)

@@ -1,6 +1,7 @@
 """Ids of journals: a transfer's is its journal's too, and other things have such ids as well."""
 
 from collections.abc import Collection
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import select, union_all
@@ -11,6 +12,13 @@ from clearing.adjustments import Adjustment
 from clearing.ledger import Journal
 from clearing.rounds import Round
 from clearing.transfers import Transfer, levy_journal
+
+_OF_OTHERS: Final = bulk.Sought(
+    lambda among: union_all(
+        *(select(column).where(among(column)) for column in (Journal.id, Adjustment.id, Round.id))
+    )
+)
+_OF_TRANSFERS: Final = bulk.Sought(lambda among: select(Transfer.id).where(among(Transfer.id)))
 
 
 def taken(session: Session, wanted: Collection[UUID], *, levied: bool) -> set[UUID]:
@@ -23,8 +31,8 @@ def taken(session: Session, wanted: Collection[UUID], *, levied: bool) -> set[UU
     every = levies.union(wanted)
     if not every:
         return set()
-    columns = [(Journal.id, every), (Adjustment.id, every), (Round.id, every)]
-    if levies:
-        columns.append((Transfer.id, levies))
-    queries = [select(column).where(bulk.among(session, column, of)) for column, of in columns]
-    return set(session.scalars(union_all(*queries)))
+    rows = [
+        *_OF_OTHERS.rows(session, every),
+        *(_OF_TRANSFERS.rows(session, levies) if levies else ()),
+    ]
+    return {found for (found,) in rows}
