@@ -12,9 +12,11 @@ from sqlalchemy import CheckConstraint, ForeignKey, String, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from clearing import bulk, chain
+from clearing.limits import Use
 from commons import database
 from commons.database import Base, enum_column
 from commons.errors import InvalidError
+from commons.money import CLEARING_SCALE, format_amount
 
 
 class EventKind(StrEnum):
@@ -99,6 +101,17 @@ class Notice:
     kind: EventKind
     subject: str
     data: Mapping[str, str | None] = field(default_factory=dict)
+
+
+def approached(group_id: str, union_id: str, use: Use) -> Notice:
+    """Return what a hub is told whose group's limit is used beyond the level of warning."""
+    data = {
+        "limit": use.name,
+        "union": union_id,
+        "used": format_amount(use.used + use.change, CLEARING_SCALE),
+        "warn": format_amount(use.warn or 0, CLEARING_SCALE),
+    }
+    return Notice(group_id, EventKind.LIMIT_APPROACHED, group_id, data)
 
 
 def record(session: Session, notices: Iterable[Notice], moment: datetime) -> None:

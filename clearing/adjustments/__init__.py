@@ -1,13 +1,14 @@
 """Adjustments: what is owed is changed besides payments, once both sides have agreed."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, exists, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -24,13 +25,16 @@ from clearing.adjustments.rows import (
     erase_note,
     find,
     has_begun,
+    is_any_due,
     note_digests,
+    open_until,
     read,
     search,
     view,
 )
 from clearing.events import EventKind, Notice
 from clearing.ledger import Book, Draft, Journal, JournalKind, Line, post
+from clearing.limits import Use, payment_uses
 from clearing.pairs import Pair, find_pair, pair_of
 from clearing.transfers import Transfer
 from commons import audit_log, database
@@ -142,8 +146,8 @@ def propose(session: Session, call: Proposal) -> tuple[AdjustmentView, bool]:
     _agree(adjustment, pair, call.caller, moment)
     if call.caller is None and not has_begun(session, pair):
         adjustment.debtor_agreed_at = adjustment.creditor_agreed_at = moment
-    _post_if_agreed(book, adjustment, pair, moment)
-    _tell(session, adjustment, pair, call.caller)
+    near = _post_if_agreed(book, adjustment, pair, moment)
+    _tell(session, adjustment, pair, call.caller, near)
     return view(adjustment, pair), True
 
 
@@ -229,13 +233,14 @@ def move(session: Session, call: Move) -> AdjustmentView:
     if adjustment.state is not AdjustmentState.PROPOSED or adjustment.expires_at <= moment:
         state = AdjustmentState.EXPIRED if adjustment.ended_at is None else adjustment.state
         raise ConflictError(f"adjustment {call.id} is {state}", state=str(state))
+    near: list[Notice] = []
     if call.verb is not Verb.AGREE:
         _end(adjustment, _ENDS[call.verb], moment)
     elif not _agree(adjustment, pair, call.caller, moment):
         return view(adjustment, pair)
     else:
-        _post_if_agreed(book, adjustment, pair, moment)
-    _tell(session, adjustment, pair, call.caller)
+        near = _post_if_agreed(book, adjustment, pair, moment)
+    _tell(session, adjustment, pair, call.caller, near)
     return view(adjustment, pair)
 
 
@@ -275,28 +280,24 @@ def _lock(session: Session, pair: Pair, kind: AdjustmentKind) -> Book:
     return book
 
 
-def _check_room(book: Book, adjustment: Adjustment, pair: Pair) -> None:
+def _check_room(book: Book, adjustment: Adjustment, pair: Pair) -> list[Notice]:
     """Raise ConflictError where it does not fit now; the locks are held.
 
     What is settled or assigned is owed, not disputed and not taken by a proposed round; and what
-    changes balances keeps to the limits of both accounts, reservations counted.
+    changes balances keeps to the limits of both accounts, reservations counted. Returns what hubs
+    are told whose limit it brings beyond its level of warning.
     """
-    debtor, creditor = (book.accounts[account_id] for account_id in pair.key)
+    is_opening = adjustment.kind is AdjustmentKind.OPENING
     owed = disputes.free_of_rounds(book, *pair.key)
-    rooms = {
-        AdjustmentKind.ASSIGNMENT: [("obligation", owed)],
-        AdjustmentKind.SETTLEMENT: [
-            ("obligation", owed),
-            ("credit_limit", creditor.room_below()),
-            ("surplus_limit", debtor.room_above()),
-        ],
-        AdjustmentKind.OPENING: [
-            ("credit_limit", debtor.room_below()),
-            ("surplus_limit", creditor.room_above()),
-            ("pair_limit", book.position(debtor.id, creditor.id).room()),
-        ],
-    }[adjustment.kind]
-    reason, room = min(rooms, key=lambda one: one[1])
+    rooms = [] if is_opening else [("obligation", owed)]
+    uses: Sequence[Use] = ()
+    falls, rises = (pair.debtor, pair.creditor) if is_opening else (pair.creditor, pair.debtor)
+    if adjustment.kind is not AdjustmentKind.ASSIGNMENT:
+        changes = [adjustment.amount] * 3
+        towards = book.position(falls.id, rises.id)
+        uses = payment_uses(book.accounts[falls.id], book.accounts[rises.id], towards, *changes)
+        uses = uses if is_opening else uses[:2]  # what is settled is owed less
+    reason, room = min([*rooms, *((use.name, use.room) for use in uses)], key=lambda one: one[1])
     if room < adjustment.amount:
         free = format_amount(max(0, room), CLEARING_SCALE)
         raise ConflictError(
@@ -304,19 +305,26 @@ def _check_room(book: Book, adjustment: Adjustment, pair: Pair) -> None:
             reason=reason,
             available=free,
         )
+    owners = (falls.group_id, rises.group_id, falls.group_id)
+    near = [(owner, use) for owner, use in zip(owners, uses, strict=False) if use.crosses()]
+    return [events.approached(owner, adjustment.union_id, use) for owner, use in near if owner]
 
 
-def _post_if_agreed(book: Book, adjustment: Adjustment, pair: Pair, moment: datetime) -> None:
+def _post_if_agreed(
+    book: Book, adjustment: Adjustment, pair: Pair, moment: datetime
+) -> list[Notice]:
+    """Post it where both sides have agreed; return what hubs are told of their limits then."""
     if adjustment.debtor_agreed_at is None or adjustment.creditor_agreed_at is None:
-        return
+        return []
     pair.require_open(book.session)
     closed = periods.closed_until(book.session, [adjustment.union_id])
     periods.check_open(adjustment.value_date, closed.get(adjustment.union_id))
     _require_free_id(book.session, adjustment)
-    _check_room(book, adjustment, pair)
+    near = _check_room(book, adjustment, pair)
     _end(adjustment, AdjustmentState.POSTED, moment)
     post(book, _journal(book, adjustment, pair), moment)
     book.write()
+    return near
 
 
 def _journal(book: Book, adjustment: Adjustment, pair: Pair) -> Draft:
@@ -340,22 +348,12 @@ def _journal(book: Book, adjustment: Adjustment, pair: Pair) -> Draft:
     )
 
 
-def is_any_due(session: Session) -> bool:
-    """Tell whether a proposal is past its time."""
-    due = exists().where(_open_until(database.now(session)))
-    return bool(session.scalar(select(due)))
-
-
-def _open_until(moment: datetime) -> ColumnElement[bool]:
-    return and_(Adjustment.state == AdjustmentState.PROPOSED, Adjustment.expires_at <= moment)
-
-
 def expire_due(session: Session) -> int:
     """End proposals past their time by the database's clock; return how many."""
     moment = database.now(session)
     due = session.scalars(
         select(Adjustment)
-        .where(_open_until(moment))
+        .where(open_until(moment))
         .order_by(Adjustment.id)
         .limit(EXPIRED_AT_ONCE)
         .with_for_update(skip_locked=True)
@@ -369,10 +367,12 @@ def expire_due(session: Session) -> int:
     return len(due)
 
 
-def _tell(session: Session, adjustment: Adjustment, pair: Pair, caller: str | None) -> None:
+def _tell(
+    session: Session, adjustment: Adjustment, pair: Pair, caller: str | None, near: list[Notice]
+) -> None:
     """Tell both hubs, and the audit log what the operator did."""
     session.flush()
-    events.record(session, _notices(adjustment, pair), database.now(session))
+    events.record(session, [*near, *_notices(adjustment, pair)], database.now(session))
     if caller is None:
         seen = view(adjustment, pair)
         data = {"debtor": seen.debtor, "creditor": seen.creditor, "amount": seen.amount}

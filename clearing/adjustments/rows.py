@@ -9,10 +9,12 @@ from uuid import UUID
 
 from sqlalchemy import (
     CheckConstraint,
+    ColumnElement,
     ForeignKey,
     Index,
     LargeBinary,
     String,
+    and_,
     exists,
     or_,
     select,
@@ -23,7 +25,7 @@ from clearing import chain
 from clearing.accounts import Account
 from clearing.ledger import ChainRow, JournalKind
 from clearing.pairs import Pair, pair_of
-from commons import audit_log
+from commons import audit_log, database
 from commons.database import Base, enum_column
 from commons.errors import NotFoundError
 from commons.money import CLEARING_SCALE, format_amount
@@ -243,3 +245,14 @@ def search(
     if state is not None:
         query = query.where(Adjustment.state == state)
     return [view(one, Pair(*sides)) for one, *sides in session.execute(query)]
+
+
+def is_any_due(session: Session) -> bool:
+    """Tell whether a proposal is past its time."""
+    due = exists().where(open_until(database.now(session)))
+    return bool(session.scalar(select(due)))
+
+
+def open_until(moment: datetime) -> ColumnElement[bool]:
+    """Return the condition of a proposal that is past its time."""
+    return and_(Adjustment.state == AdjustmentState.PROPOSED, Adjustment.expires_at <= moment)

@@ -284,13 +284,7 @@ class Desk:
 
     def tell_of_limit(self, group_id: str, union_id: str, use: Use) -> None:
         """Have a hub told that a limit of its group is used beyond the level of warning."""
-        data = {
-            "limit": use.name,
-            "union": union_id,
-            "used": clearing_text(use.used + use.change),
-            "warn": clearing_text(use.warn or 0),
-        }
-        self._notices.append(Notice(group_id, EventKind.LIMIT_APPROACHED, group_id, data))
+        self._notices.append(events.approached(group_id, union_id, use))
 
     def write(self) -> None:
         """Write everything; the events last."""
