@@ -5,7 +5,7 @@ from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Select, String, Uuid, func, select, type_coerce
+from sqlalchemy import ColumnElement, Select, String, Uuid, cast, func, select, type_coerce
 from sqlalchemy.orm import Session
 
 from clearing import adjustments, chain, periods, roots
@@ -66,7 +66,7 @@ def _rows(session: Session) -> Iterator[Any]:
         c.amount,
         c.balance,
         c.hash,
-        type_coerce(c.journal_id, Uuid(as_uuid=False)),
+        _text(session, c.journal_id),
         type_coerce(c.kind, String),
         c.counterparty,
         c.posted_at,
@@ -93,6 +93,12 @@ def _hash(head: str, account: str, row: Any) -> str:  # noqa: ANN401 (of the col
     )
 
 
+def _text(session: Session, column: ColumnElement[UUID]) -> ColumnElement[Any]:
+    """Return ids as texts, which have the same order: to make objects of millions takes a while."""
+    is_embedded = session.get_bind().dialect.name == "sqlite"
+    return type_coerce(column, Uuid(as_uuid=False)) if is_embedded else cast(column, String)
+
+
 def _in_chunks(session: Session, query: Select[*tuple[Any, ...]]) -> Any:  # noqa: ANN401 (rows)
     return session.connection().execute(query, execution_options={"yield_per": _CHUNK})
 
@@ -112,8 +118,9 @@ def _unchained(session: Session, names: Names) -> Iterator[str]:
     rows_of = ChainRow.journal_id == Journal.id
     empty = select(Journal.id).outerjoin(ChainRow, rows_of).where(ChainRow.journal_id.is_(None))
     yield from (f"journal {journal_id} is in no chain" for journal_id in session.scalars(empty))
-    entries = select(Entry.journal_id, Entry.account_id, Entry.amount)
-    rows = select(ChainRow.journal_id, ChainRow.account_id, ChainRow.amount, ChainRow.version)
+    of_entry, of_row = (_text(session, m.__table__.c.journal_id) for m in (Entry, ChainRow))
+    entries = select(of_entry, Entry.account_id, Entry.amount)
+    rows = select(of_row, ChainRow.account_id, ChainRow.amount, ChainRow.version)
     both = side_by_side(
         _in_chunks(session, entries.order_by(Entry.journal_id, Entry.account_id)),
         _in_chunks(session, rows.order_by(ChainRow.journal_id, ChainRow.account_id)),
@@ -162,7 +169,8 @@ def _transfer_digests(session: Session, names: Names) -> Iterator[str]:
             continue  # what is about something else, or came to nothing
         transfer = HeldTransfer(*told[0])
         is_told = transfer.key is None and _names_again(transfer)
-        wanted = {journal_id: _wanted(transfer, journal_id) for _, journal_id, *_ in chained}
+        journals = {journal_id for _, journal_id, *_ in chained}
+        wanted = {journal_id: _wanted(transfer, journal_id) for journal_id in journals}
         for _, journal_id, account_id, version, digest in chained:
             if wanted[journal_id] != digest or is_told:
                 changed = f"version {version}: transfer {transfer_id} changed"
