@@ -18,6 +18,7 @@ from paying_world import World, open_doors, payment, problem
 from sqlalchemy import Engine, select, update
 from statement_world import SEAL
 
+from api import callers
 from clearing import work
 from commons import database, nonces
 from commons.audit_log import Deed
@@ -142,6 +143,22 @@ def test_the_window_of_a_signature_is_by_the_databases_clock(
     monkeypatch.setattr(database, "now", lambda _session: ahead)
     problem(send(embedded, embedded.barcelona), 401, "unauthenticated")
     assert send(embedded, embedded.barcelona, created=ahead).status_code == 201
+
+
+def test_a_key_that_took_anothers_place_under_its_id_signs_from_then_on(
+    embedded: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callers, "FRESH_SECONDS", 0)  # the remembered one is older than that
+    hub, new = embedded.barcelona, generate_ed25519()
+    assert send(embedded, hub).status_code == 201
+    with transaction(embedded.engine) as session:
+        replaced = update(HubKey).where(HubKey.key_id == hub.key_id)
+        session.execute(replaced.values(public_key_pem=public_pem(new.public_key())))
+    before = everything(embedded.engine)
+    problem(send(embedded, hub), 401, "unauthenticated")  # though the process remembers it
+    assert everything(embedded.engine) == before
+    assert send(embedded, hub, key=new).status_code == 201
+    problem(send(embedded, hub), 401, "unauthenticated")
 
 
 def named(hub: HubServer, *keys: tuple[str, PrivateKey]) -> None:
