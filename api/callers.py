@@ -107,11 +107,13 @@ async def posting_hub(request: Request, services: Shared) -> Caller:
     """
     await _refuse_token(request, services)
     key, used = await _verified(request, services, _OF_CALLS)
-    if not key.is_confirmed:
+    if not key.clears:  # as far as is remembered
+        key = await services.keyring.find(services.engine, key.key_id, FRESH_SECONDS)
+    if not key.clears:
         services.keyring.forget(key.key_id)
+    if not key.is_confirmed:
         raise UnauthenticatedError("this key waits for the operator to confirm it")
     if key.hub_state is not HubState.ADMITTED:
-        services.keyring.forget(key.key_id)
         raise ForbiddenError(f"the hub of {key.group_id!r} is {key.hub_state}, not admitted")
     services.allowances.calls.take("this hub calls too often", key.group_id)
     return Caller(key.group_id, used)
@@ -122,7 +124,8 @@ Posting = Annotated[Caller, Depends(posting_hub)]
 
 async def calling_hub(request: Request, caller: Posting, services: Shared) -> Caller:
     """Return the admitted hub that signed this call, its nonce used up. Raises as `posting_hub`."""
-    await run_in_threadpool(_use, services.engine, caller.used, lasting=_changes(request))
+    with forgetting(services, caller.key_id):
+        await run_in_threadpool(_use, services.engine, caller.used, lasting=_changes(request))
     return caller
 
 
@@ -134,7 +137,8 @@ async def signing_group(request: Request, services: Shared) -> str | None:
     if "signature-input" not in request.headers:
         return None
     key, used = await _verified(request, services, frozenset(KeyAlgorithm))
-    await run_in_threadpool(_take, services.engine, used)
+    with forgetting(services, key.key_id):
+        await run_in_threadpool(_take, services.engine, used)
     return key.group_id
 
 
@@ -146,7 +150,8 @@ async def sharing_hub(request: Request, services: Shared) -> Caller:
     """
     await _refuse_token(request, services)
     key, used = await _verified(request, services, frozenset(KeyAlgorithm))
-    await run_in_threadpool(_sharing, services.engine, key.group_id, used)
+    with forgetting(services, key.key_id):
+        await run_in_threadpool(_sharing, services.engine, key.group_id, used)
     return Caller(key.group_id, used)
 
 
@@ -248,6 +253,16 @@ def _checked(
         nonce_required=True,
     )
     return Used(key.key_id, verified.nonce or "", moment + nonces.KEPT, key.pem)
+
+
+@contextmanager
+def forgetting(services: Services, key_id: str) -> Iterator[None]:
+    """Have a key read anew with the next call where this one is refused as its nonce is used."""
+    try:
+        yield
+    except UnauthenticatedError:
+        services.keyring.forget(key_id)
+        raise
 
 
 @contextmanager

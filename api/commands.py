@@ -38,7 +38,7 @@ from api.durability import check_durability
 from api.event_watch import EndingServer
 from api.index_check import start_check
 from api.terminal import OneLineErrors, operator_engine, progress_console
-from api.worker import end_soon, ending_signals
+from api.worker import ending_signals
 from commons import logging
 from commons.errors import ConflictError
 from commons.settings import Settings
@@ -133,10 +133,11 @@ def work() -> None:
     progress_console.print("the worker runs; Ctrl-C ends it")
     checking = start_check(services.index)
     services.worker.run(told)
-    end_soon()
     checking.join()
     services.index.close()
     services.engine.dispose()
+    if not told:
+        raise typer.Exit(1)  # the worker ended by itself, and the log says why
 
 
 @app.command()

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from commons import database
@@ -57,6 +58,11 @@ class KnownKey:
     hub_state: HubState
     read: Clock
 
+    @property
+    def clears(self) -> bool:
+        """Whether calls to the clearing may be signed with it."""
+        return self.is_confirmed and self.hub_state is HubState.ADMITTED
+
 
 class Keyring:
     """Keys by their ids; those read longest ago are forgotten first. For one event loop."""
@@ -64,6 +70,7 @@ class Keyring:
     def __init__(self) -> None:
         self._known: OrderedDict[str, KnownKey] = OrderedDict()
         self._clock: Clock | None = None
+        self._is_reading = False
 
     async def find(
         self, engine: Engine, key_id: str, oldest_seconds: float = LIFE_SECONDS
@@ -80,10 +87,18 @@ class Keyring:
         return read
 
     async def now(self, engine: Engine) -> datetime:
-        """Return the database's time, reckoned from when it was last read."""
-        if self._clock is None or self._clock.age_seconds >= FRESH_SECONDS:
-            self._clock = await run_in_threadpool(_read_clock, engine)
-        return self._clock.now
+        """Return the database's time, reckoned from when it was last read.
+
+        One call reads it anew; those that come meanwhile reckon from what was read before.
+        """
+        clock = self._clock
+        if clock is None or (clock.age_seconds >= FRESH_SECONDS and not self._is_reading):
+            self._is_reading = True
+            try:
+                clock = self._clock = await run_in_threadpool(_read_clock, engine)
+            finally:
+                self._is_reading = False
+        return clock.now
 
     def forget(self, key_id: str) -> None:
         """Read a key anew when it is next asked for."""
@@ -92,7 +107,12 @@ class Keyring:
 
 def _read_clock(engine: Engine) -> Clock:
     with database.reading(engine) as session:
-        return Clock(database.now(session), time.monotonic())
+        return _clock(session)
+
+
+def _clock(session: Session) -> Clock:
+    asked_at_seconds = time.monotonic()
+    return Clock(database.now(session), asked_at_seconds)
 
 
 def _read(engine: Engine, key_id: str) -> KnownKey:
@@ -115,5 +135,5 @@ def _read(engine: Engine, key_id: str) -> KnownKey:
             key.public_key_pem,
             key.confirmed_at is not None,
             state,
-            Clock(database.now(session), time.monotonic()),
+            _clock(session),
         )

@@ -30,7 +30,8 @@ REST_SECONDS: Final = 0.1
 PAUSE_AFTER_ERROR_SECONDS: Final = 2.0
 STOP_SECONDS: Final = 8.0
 LOOK_SECONDS: Final = 0.25
-END_SECONDS: Final = 15.0
+END_SECONDS: Final = 9.5
+"""Before whoever asked us to end loses patience: Docker's lasts ten seconds."""
 SWITCH_SECONDS: Final = 0.0005
 """How long a thread goes on while another waits; Python's 5 ms are waited many times a request."""
 
@@ -46,8 +47,13 @@ def ending_signals() -> Sequence[int]:
     out, such as a finaliser, and the process would go on for ever.
     """
     told: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        told.append(number)
+        signal.signal(number, signal.SIG_DFL)  # whoever asks twice does not want to wait
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda which, _frame: told.append(which))
+        signal.signal(number, note)
     return told
 
 
@@ -104,10 +110,11 @@ class Worker:
             self._thread.join(STOP_SECONDS)
 
     def run(self, told: Sequence[int]) -> None:
-        """Work until something is in `told`, which is of `ending_signals`."""
+        """Work until something is in `told`, which is of `ending_signals`; end the process soon."""
         self.start()
         while self._thread.is_alive() and not told:
             time.sleep(LOOK_SECONDS)
+        end_soon()
         self.stop()
 
     def _run(self) -> None:

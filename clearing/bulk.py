@@ -43,18 +43,19 @@ _FEW: Final = 3
 """So few rows are inserted by a statement, which costs less than to begin a COPY."""
 
 
-Column = ColumnElement[Any] | InstrumentedAttribute[Any]
+_Column = ColumnElement[Any] | InstrumentedAttribute[Any]
+_WANTED: Final = "wanted"
 
 
-def _listed(column: Column) -> ColumnElement[bool]:
-    listed = func.json_each(bindparam("wanted", type_=String)).table_valued("value")
+def _listed(column: _Column) -> ColumnElement[bool]:
+    listed = func.json_each(bindparam(_WANTED, type_=String)).table_valued("value")
     is_id = isinstance(column.type, Uuid)
     value = func.replace(listed.c.value, "-", "") if is_id else listed.c.value
     return type_coerce(column, String).in_(select(value))
 
 
-def _in_array(column: Column) -> ColumnElement[bool]:
-    return column == any_(cast(bindparam("wanted", type_=ARRAY(String)), ARRAY(column.type)))
+def _in_array(column: _Column) -> ColumnElement[bool]:
+    return column == any_(cast(bindparam(_WANTED, type_=ARRAY(String)), ARRAY(column.type)))
 
 
 class Sought:
@@ -66,7 +67,7 @@ class Sought:
     """
 
     def __init__(
-        self, build: Callable[[Callable[[Column], ColumnElement[bool]]], Executable]
+        self, build: Callable[[Callable[[_Column], ColumnElement[bool]]], Executable]
     ) -> None:
         self._queries = {"postgresql": build(_in_array), "sqlite": build(_listed)}
 
@@ -78,7 +79,7 @@ class Sought:
         if connection.dialect.name == "sqlite":
             wanted = orjson.dumps(wanted).decode()
         query = self._queries[connection.dialect.name]
-        return connection.execute(query, {"wanted": wanted, **others}).all()
+        return connection.execute(query, {**others, _WANTED: wanted}).all()
 
 
 def insert_rows(

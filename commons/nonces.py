@@ -51,7 +51,7 @@ def use(
     """Use up the nonces of hubs' calls; return by index which are not to be handled, and why.
 
     Those are the ones whose nonce was used before, also within the sequence, and the ones whose
-    key was revoked or replaced since the signature was verified: keys are remembered for a moment
+    key was revoked or replaced since the signature was verified: keys are remembered for a while
     in each process, and what is revoked does nothing from then on. Calls to `clearing` are refused
     too where the key waits to be confirmed, or its hub is no longer admitted.
 

@@ -15,7 +15,7 @@ from every_table import everything
 from hub_server import HubServer, Json
 from operating import run
 from paying_world import World, open_doors, payment, problem
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, func, select, update
 from statement_world import SEAL
 
 from api import callers
@@ -23,7 +23,7 @@ from clearing import work
 from commons import database, nonces
 from commons.audit_log import Deed
 from commons.database import reading, transaction
-from commons.groups import Hub, HubKey, HubState
+from commons.groups import Hub, HubKey, HubState, Nonce
 from commons.settings import Settings
 from commons.signatures import PrivateKey, encode_multikey, generate_ed25519, public_pem
 from crawler.hub_keys import revoke_key
@@ -128,12 +128,16 @@ def test_a_key_that_ends_moves_no_money_from_then_on(
     before = everything(world.engine)
     first = world.service.call(world.leeds, "POST", f"/transfers/{pending}/accept")
     assert said in problem(first, 401, "unauthenticated")["detail"]
+    with reading(world.engine) as session:
+        used = session.scalar(select(func.count()).select_from(Nonce))
     for method, path, body in calls(pending):
         answer = world.service.call(world.leeds, method, path, body)
         assert answer.status_code in {401, 403}, (path, answer.text)
         assert everything(world.engine) == before, (method, path)
     refused = world.service.call(world.leeds, "GET", f"/transfers/{pending}")
     assert refused.status_code in {401, 403}
+    with reading(world.engine) as session:  # once it was refused, it is so before it may write
+        assert session.scalar(select(func.count()).select_from(Nonce)) == used
 
 
 def test_the_window_of_a_signature_is_by_the_databases_clock(
@@ -159,6 +163,19 @@ def test_a_key_that_took_anothers_place_under_its_id_signs_from_then_on(
     assert everything(embedded.engine) == before
     assert send(embedded, hub, key=new).status_code == 201
     problem(send(embedded, hub), 401, "unauthenticated")
+
+
+def test_a_hub_that_was_admitted_meanwhile_pays_with_its_first_call(
+    embedded: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, keyring = embedded.barcelona, embedded.service.services.keyring
+    for state in (HubState.SUSPENDED, HubState.ADMITTED):
+        with transaction(embedded.engine) as session:
+            session.execute(update(Hub).where(Hub.group_id == hub.name).values(state=state))
+        known = asyncio.run(keyring.find(embedded.engine, hub.key_id))
+        assert not known.clears  # as it was remembered while it was suspended
+    monkeypatch.setattr(callers, "FRESH_SECONDS", 0)  # what is remembered is older than that
+    assert send(embedded, hub).status_code == 201
 
 
 def named(hub: HubServer, *keys: tuple[str, PrivateKey]) -> None:

@@ -315,15 +315,21 @@ ON_SQLITE = [
         pays_and_is_sound,
     ),
 ]
+LOCKING = "_BY_ID.rows("
+OTHERWISE = "bulk.Sought(lambda among: _ACCOUNT{}.where(among(ACCOUNTS.c.id))).rows("
 ON_POSTGRESQL = [
     Mutant(
-        "no lock", held.lock_accounts, ".with_for_update()", "", of_two_at_once_one_has_the_room
+        "no lock",
+        held.lock_accounts,
+        LOCKING,
+        OTHERWISE.format(".order_by(ACCOUNTS.c.id)"),
+        of_two_at_once_one_has_the_room,
     ),
     Mutant(
         "unsorted lock",
         held.lock_accounts,
-        ".order_by(ACCOUNTS.c.id)",
-        "",
+        LOCKING,
+        OTHERWISE.format(".with_for_update()"),
         locks_are_taken_in_the_order_of_ids,
     ),
 ]

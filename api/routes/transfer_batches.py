@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import problems
 from api.bodies import described, json_answer, read_body
-from api.callers import Posting
+from api.callers import Posting, forgetting
 from api.services import Shared
 from api.transfer_bodies import (
     BATCH_ANSWER_EXAMPLE,
@@ -67,7 +67,8 @@ async def post_batch(request: Request, caller: Posting, services: Shared) -> Res
         submitted = services.poster.submit_batch(calls, atomic=body.atomic, used=caller.used)
         outcomes = await asyncio.wrap_future(submitted)
     for error in {one.error for one in outcomes if isinstance(one.error, UnauthenticatedError)}:
-        raise error  # the nonce is that of all of them
+        with forgetting(services, caller.key_id):
+            raise error  # the nonce is that of all of them
     base_url = services.settings.base_url
     return await run_in_threadpool(_answer, base_url, body.calls, read, outcomes)
 

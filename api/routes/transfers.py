@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import problems
 from api.bodies import Moment, body_of, described, json_answer, optional_body_of
-from api.callers import Acting, Caller, Posting, Reader, posting_hub
+from api.callers import Acting, Caller, Posting, Reader, forgetting, posting_hub
 from api.services import Reading, Services, Shared
 from api.transfer_bodies import (
     ANSWERED_EXAMPLE,
@@ -93,7 +93,8 @@ async def _call(services: Services, caller: Caller, call: Call) -> Outcome:
     """Wait for the poster; it answers once the outcome is committed, the nonce with it."""
     outcome = await asyncio.wrap_future(services.poster.submit(call, caller.used))
     if outcome.error is not None:
-        raise outcome.error
+        with forgetting(services, caller.key_id):
+            raise outcome.error
     return outcome
 
 

@@ -1,7 +1,6 @@
 """Adjustments: what is owed is changed besides payments, once both sides have agreed."""
 
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -12,8 +11,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from clearing import accounts, chain, disputes, events, periods
+from clearing import accounts, chain, events, periods
 from clearing.accounts import AccountKind
+from clearing.adjustments.room import check_room
 from clearing.adjustments.rows import (
     MAX_NOTE,
     TRANSITIONS,
@@ -34,12 +34,11 @@ from clearing.adjustments.rows import (
 )
 from clearing.events import EventKind, Notice
 from clearing.ledger import Book, Draft, Journal, JournalKind, Line, post
-from clearing.limits import Use, payment_uses
 from clearing.pairs import Pair, find_pair, pair_of
 from clearing.transfers import Transfer
 from commons import audit_log, database
 from commons.errors import ConflictError, ForbiddenError, InvalidError
-from commons.money import CLEARING_SCALE, format_amount, parse_amount
+from commons.money import CLEARING_SCALE, parse_amount
 
 __all__ = [
     "MAX_NOTE",
@@ -141,7 +140,7 @@ def propose(session: Session, call: Proposal) -> tuple[AdjustmentView, bool]:
     closed = periods.closed_until(session, [pair.debtor.union_id])
     periods.check_chosen(call.value_date, closed.get(pair.debtor.union_id), moment.date())
     adjustment = _draft(call, pair, amount, moment)
-    _check_room(book, adjustment, pair)
+    check_room(book, adjustment, pair)
     _add(session, adjustment)
     _agree(adjustment, pair, call.caller, moment)
     if call.caller is None and not has_begun(session, pair):
@@ -280,36 +279,6 @@ def _lock(session: Session, pair: Pair, kind: AdjustmentKind) -> Book:
     return book
 
 
-def _check_room(book: Book, adjustment: Adjustment, pair: Pair) -> list[Notice]:
-    """Raise ConflictError where it does not fit now; the locks are held.
-
-    What is settled or assigned is owed, not disputed and not taken by a proposed round; and what
-    changes balances keeps to the limits of both accounts, reservations counted. Returns what hubs
-    are told whose limit it brings beyond its level of warning.
-    """
-    is_opening = adjustment.kind is AdjustmentKind.OPENING
-    owed = disputes.free_of_rounds(book, *pair.key)
-    rooms = [] if is_opening else [("obligation", owed)]
-    uses: Sequence[Use] = ()
-    falls, rises = (pair.debtor, pair.creditor) if is_opening else (pair.creditor, pair.debtor)
-    if adjustment.kind is not AdjustmentKind.ASSIGNMENT:
-        changes = [adjustment.amount] * 3
-        towards = book.position(falls.id, rises.id)
-        uses = payment_uses(book.accounts[falls.id], book.accounts[rises.id], towards, *changes)
-        uses = uses if is_opening else uses[:2]  # what is settled is owed less
-    reason, room = min([*rooms, *((use.name, use.room) for use in uses)], key=lambda one: one[1])
-    if room < adjustment.amount:
-        free = format_amount(max(0, room), CLEARING_SCALE)
-        raise ConflictError(
-            f"it does not fit what is free of {reason}: {free} clearing units",
-            reason=reason,
-            available=free,
-        )
-    owners = (falls.group_id, rises.group_id, falls.group_id)
-    near = [(owner, use) for owner, use in zip(owners, uses, strict=False) if use.crosses()]
-    return [events.approached(owner, adjustment.union_id, use) for owner, use in near if owner]
-
-
 def _post_if_agreed(
     book: Book, adjustment: Adjustment, pair: Pair, moment: datetime
 ) -> list[Notice]:
@@ -320,7 +289,7 @@ def _post_if_agreed(
     closed = periods.closed_until(book.session, [adjustment.union_id])
     periods.check_open(adjustment.value_date, closed.get(adjustment.union_id))
     _require_free_id(book.session, adjustment)
-    near = _check_room(book, adjustment, pair)
+    near = check_room(book, adjustment, pair)
     _end(adjustment, AdjustmentState.POSTED, moment)
     post(book, _journal(book, adjustment, pair), moment)
     book.write()
