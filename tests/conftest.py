@@ -18,8 +18,9 @@ from api.migrations import upgrade
 from bench.postgres import PostgresMissingError, ensure, new_database, running_server
 from commons.database import make_engine
 from commons.settings import Settings
+from marketplace import postgresql
 from marketplace.index import Index
-from marketplace.postgresql import PostgresqlIndex
+from marketplace.postgresql import PostgresqlIndex, searching
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 IN_MEMORY, ON_DISK = Path("/dev/shm"), Path("/tmp")  # noqa: S108 (folders are made in them by mkdtemp)
@@ -139,7 +140,24 @@ def postgresql_index_template(postgresql_server: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def postgresql_index_url(postgresql_server: str, postgresql_index_template: str) -> Iterator[str]:
+def patience() -> Iterator[pytest.MonkeyPatch]:
+    """Give the index in PostgreSQL a minute to answer, since this machine may be busy.
+
+    To be undone by a test of what it does where no answer comes in its own two seconds.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(searching, "ANSWER_SECONDS", 60)
+        asked = postgresql._WHILE_ASKING.replace("'2s'", "'60s'")  # noqa: SLF001 (as above)
+        patch.setattr(postgresql, "_WHILE_ASKING", asked)
+        yield patch
+
+
+@pytest.fixture
+def postgresql_index_url(
+    postgresql_server: str,
+    postgresql_index_template: str,
+    patience: pytest.MonkeyPatch,  # noqa: ARG001 (it is there while the index is)
+) -> Iterator[str]:
     """URL of a fresh database with an empty index."""
     with new_database(postgresql_server, postgresql_index_template) as url:
         yield url

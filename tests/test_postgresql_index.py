@@ -79,10 +79,11 @@ def test_a_server_that_is_not_there_is_unavailable(database: Engine) -> None:
 
 
 def test_an_answer_that_takes_too_long_is_unavailable(
-    index: PostgresqlIndex, database: Engine, inside: Engine
+    index: PostgresqlIndex, database: Engine, inside: Engine, patience: pytest.MonkeyPatch
 ) -> None:
     publish(database, draft("a", "Bread"))
     catch_up(database, index)
+    patience.undo()
     with inside.begin() as connection:
         connection.execute(text(f"LOCK TABLE {SCHEMA}.listing IN ACCESS EXCLUSIVE MODE"))
         with pytest.raises(UnavailableError, match="does not answer"):
@@ -103,8 +104,13 @@ def test_all_the_statements_of_a_search_have_its_time_together(
 
 
 def test_while_the_index_does_not_answer_everything_else_goes_on(
-    settings: Settings, database: Engine, postgresql_index_url: str, inside: Engine
+    settings: Settings,
+    database: Engine,
+    postgresql_index_url: str,
+    inside: Engine,
+    patience: pytest.MonkeyPatch,
 ) -> None:
+    patience.undo()
     chosen = settings.model_copy(update={"index_url": postgresql_index_url})
     publish(database, draft("a", "Bread"))
     with served(chosen, database) as service:
