@@ -1,6 +1,7 @@
 """The command line `localpay`: what an operator does with a service."""
 
 import errno
+import gc
 import os
 import socket
 import sys
@@ -101,11 +102,21 @@ def serve(
         proxy_headers=False,
         server_header=False,
     )
+    _settle()
     server = EndingServer(config, application.state.services.events)
     with suppress(KeyboardInterrupt):  # which the server raises again once it has ended
         server.run(listening)
     if not server.started:
         raise typer.Exit(_NOT_STARTED)
+
+
+def _settle() -> None:
+    """Have the collector of cycles pass over what is there to stay.
+
+    To look at it all took 0.2 s each time, in which nobody was answered.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _listening(host: str, port: int) -> list[socket.socket]:
@@ -129,6 +140,7 @@ def _listening(host: str, port: int) -> list[socket.socket]:
 def work() -> None:
     """Run the worker alone, beside servers that were started with --no-work."""
     services = make_services(_ready())
+    _settle()
     told = ending_signals()
     progress_console.print("the worker runs; Ctrl-C ends it")
     checking = start_check(services.index)
