@@ -167,17 +167,21 @@ class Model:
         original = self.transfers[call.transfer]
         rest = original.amount - original.taken_back
         amount = rest if call.amount is None else self._worth(original.pair[1], call.amount)
-        pending = any(
-            one.reverses == call.transfer and one.state is TransferState.PENDING
+        pending = [
+            one
             for one in self.transfers.values()
-        )
-        is_open = original.state is TransferState.POSTED and not pending
+            if one.reverses == call.transfer and one.state is TransferState.PENDING
+        ]
+        is_free = call.caller is None or not pending  # the operator goes before a hub that asked
+        is_open = original.state is TransferState.POSTED and is_free
         if not is_open or not 0 < amount <= rest:
             return ConflictError
         payer, payee = original.pair
         initiator = Party.PAYER if call.caller in {payer, None} else Party.PAYEE
         one = Known((payee, payer), amount, initiator, reverses=call.transfer)
         if call.caller is None:
+            for asked in pending:
+                asked.state = TransferState.CANCELLED
             self.transfers[call.id] = one
             self._post(one)
             return None
