@@ -1,4 +1,4 @@
-"""Optimal set-off: the most that can be cancelled of what groups owe each other; pure.
+"""Optimal set-off: the most that can be cancelled of what groups owe each other.
 
 Setting off X with 0 ≤ X ≤ cap on every obligation and, for every node, as much of what it owes
 as of what it is owed, changes nobody's net position. The largest Σ X is found as a min-cost flow
@@ -10,15 +10,25 @@ at cost 1, and the flow that costs least is the least that has to stay.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
-from ortools.graph.python import min_cost_flow
 
-from commons.errors import InvalidError, LocalPayError
+from clearing.netting.arcs import Arcs, Circulation, InfeasibleError
+from clearing.netting.circulating import MAX_TOTAL, circulate
+from commons.errors import InvalidError
 
-MAX_TOTAL: Final = 2**62
-"""The sum of all caps must stay below this, so that the solver's 64-bit costs cannot overflow."""
+__all__ = [
+    "MAX_TOTAL",
+    "Arcs",
+    "Circulation",
+    "InfeasibleError",
+    "Netting",
+    "Obligation",
+    "circulate",
+    "merge",
+    "net_positions",
+    "solve",
+]
 
 
 @dataclass(frozen=True, order=True)
@@ -95,8 +105,7 @@ def solve(
         raise InvalidError("caps", "must not be negative")
     merged = merge(obligations)
     limits = [min(o.amount, (caps or {}).get((o.debtor, o.creditor), o.amount)) for o in merged]
-    kept = _least_flow(merged, limits)
-    off = [limit - flow for limit, flow in zip(limits, kept, strict=True)]
+    off = circulate(_as_arcs(merged, limits)).amount.tolist()
     net = net_positions(merged)
     return Netting(
         dict(zip(merged, off, strict=True)),
@@ -105,28 +114,15 @@ def solve(
     )
 
 
-def _least_flow(obligations: Sequence[Obligation], limits: Sequence[int]) -> list[int]:
-    """Return how much of each limit has to stay so that net positions are what they are."""
-    if not obligations:
-        return []
-    capped = [
-        Obligation(o.debtor, o.creditor, limit)
-        for o, limit in zip(obligations, limits, strict=True)
-    ]
-    net = net_positions(capped)
-    number = {node: index for index, node in enumerate(sorted(net))}
-    flow = min_cost_flow.SimpleMinCostFlow()
-    arcs = flow.add_arcs_with_capacity_and_unit_cost(
-        np.array([number[o.debtor] for o in obligations], dtype=np.int64),
-        np.array([number[o.creditor] for o in obligations], dtype=np.int64),
-        np.array(limits, dtype=np.int64),
-        np.ones(len(obligations), dtype=np.int64),
+def _as_arcs(obligations: Sequence[Obligation], limits: Sequence[int]) -> Arcs:
+    names = sorted({name for o in obligations for name in (o.debtor, o.creditor)})
+    number = {name: place for place, name in enumerate(names)}
+    count = len(obligations)
+    return Arcs(
+        nodes=len(names),
+        debtor=np.fromiter((number[o.debtor] for o in obligations), np.int64, count),
+        creditor=np.fromiter((number[o.creditor] for o in obligations), np.int64, count),
+        least=np.zeros(count, np.int64),
+        cap=np.fromiter(limits, np.int64, count),
+        weight=np.ones(count, np.int64),
     )
-    flow.set_nodes_supplies(
-        np.arange(len(number), dtype=np.int64),
-        np.array([-net[node] for node in number], dtype=np.int64),
-    )
-    status = flow.solve()
-    if status != flow.OPTIMAL:
-        raise LocalPayError(f"the netting solver found no optimum ({status})")
-    return [int(amount) for amount in flow.flows(arcs)]
