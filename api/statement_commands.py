@@ -19,6 +19,7 @@ from api.terminal import FAILED, operator_engine, print_json, progress_console
 from clearing import accounts, erasure, statements, verifying
 from clearing.accounts import Account
 from clearing.statements import Period, read_moment
+from clearing.verifying import Report
 from commons.database import reading, transaction
 from commons.errors import InvalidError, MalformedError
 from commons.json_reading import read_json
@@ -124,10 +125,14 @@ def verify_statement(
     ] = None,
 ) -> None:
     """Check statements from their files alone; fail where a row does not verify, and name it."""
-    public_key = None if key is None else _key(key)
+    public_key = None if key is None else read_key(key)
     read = [verifying.read_statement(str(file), file.read_bytes()) for file in files]
     inclusions = [verifying.read_inclusion(str(file), file.read_bytes()) for file in root or []]
-    report = verifying.verify(read, inclusions, public_key, datetime.now(UTC))
+    tell(verifying.verify(read, inclusions, public_key, datetime.now(UTC)))
+
+
+def tell(report: Report) -> None:
+    """Print what holds, or what does not and end with the status of that."""
     if report.problems:
         for problem in report.problems[:_MOST_PROBLEMS]:
             typer.echo(f"FAILS  {problem}")
@@ -136,8 +141,8 @@ def verify_statement(
         typer.echo(f"holds  {sentence}")
 
 
-def _key(text: str) -> Ed25519PublicKey:
-    """Read the service's key; only Ed25519 ones sign statements."""
+def read_key(text: str) -> Ed25519PublicKey:
+    """Read the service's key from a file or as it stands; only Ed25519 ones sign documents."""
     file = Path(text)
     key = _key_in(file.read_text("utf-8")) if file.is_file() else decode_multikey(text)
     if not isinstance(key, Ed25519PublicKey):

@@ -60,8 +60,8 @@ def _finite(text: str) -> float:
 
 
 def _integer(text: str) -> int:
-    number = int(text)  # Python itself refuses more than 4300 digits with a ValueError
-    if abs(number) > _INTEGER_MAX:
+    # Longer ones are not even read: Python refuses some of them, in words of its own.
+    if len(text) > len(str(-_INTEGER_MAX)) or abs(number := int(text)) > _INTEGER_MAX:
         msg = "an integer has more than 64 bits"
         raise MalformedError(msg)
     return number

@@ -22,7 +22,7 @@ from clearing.verifying.pairs import History
 from commons import proofs
 from commons.errors import UnauthenticatedError
 
-__all__ = ["Report", "read_inclusion", "read_statement", "verify"]
+__all__ = ["Report", "check_origin", "read_inclusion", "read_statement", "verify"]
 
 
 @dataclass
@@ -55,7 +55,9 @@ def verify(
         found = pairs.shared(histories)
         report.checked.append(f"{found} journals that stand in two statements are opposite")
     _check_roots(report, statements, inclusions)
-    _check_origin(report, statements, inclusions, key, now)
+    signed: list[tuple[str, Mapping[str, Any]]] = [(one.file, one.raw) for one in statements]
+    signed += [(one.file, one.raw["published"]) for one in inclusions]
+    check_origin(report, signed, key, now)
     return report
 
 
@@ -141,15 +143,13 @@ def _check_roots(
     report.problems += inclusion.check_together([one.document.published for one in inclusions])
 
 
-def _check_origin(
+def check_origin(
     report: Report,
-    statements: Sequence[Read[Statement]],
-    inclusions: Sequence[Read[Inclusion]],
+    signed: Sequence[tuple[str, Mapping[str, Any]]],
     key: Ed25519PublicKey | None,
     now: datetime,
 ) -> None:
-    signed: list[tuple[str, Mapping[str, Any]]] = [(one.file, one.raw) for one in statements]
-    signed += [(one.file, one.raw["published"]) for one in inclusions]
+    """Check that the service signed documents, each given with the file that it is from."""
     if key is None:
         report.checked.append("without --key it was not checked that the service signed this")
         return

@@ -119,13 +119,13 @@ class Read(Generic[Document]):
 
 def read_statement(file: str, text: bytes) -> Read[Statement]:
     """Read a statement as JSON, or raise MalformedError, naming the row where there is one."""
-    raw = _object(file, text)
+    raw = read_object(file, text)
     return Read(file, _validated(file, Statement, raw), raw)
 
 
 def read_inclusion(file: str, text: bytes) -> Read[Inclusion]:
     """Read a proof of inclusion, or raise MalformedError."""
-    raw = _object(file, text)
+    raw = read_object(file, text)
     return Read(file, _validated(file, Inclusion, raw), raw)
 
 
@@ -140,7 +140,8 @@ def minor(amount: str) -> int:
     return number
 
 
-def _object(file: str, text: bytes) -> dict[str, Any]:
+def read_object(file: str, text: bytes) -> dict[str, Any]:
+    """Read a JSON object of any size, or raise MalformedError that names the file."""
     try:
         raw = read_json(text, len(text))  # one's own file may be as large as one likes
     except MalformedError as error:
