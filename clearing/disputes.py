@@ -7,7 +7,20 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, func, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    String,
+    Uuid,
+    column,
+    func,
+    or_,
+    select,
+    table,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
@@ -20,6 +33,12 @@ from commons import audit_log, database
 from commons.database import Base, enum_column
 from commons.errors import ConflictError, ForbiddenError, NotFoundError
 from commons.money import CLEARING_SCALE, format_amount, parse_amount
+
+_ROUNDS: Final = table("rounds", column("id", Uuid()), column("state", String()))
+_AMOUNTS: Final = [column(name, BigInteger()) for name in ("amount", "released")]
+_ENDS: Final = [column(name, BigInteger()) for name in ("debtor_id", "creditor_id")]
+_SET_OFFS: Final = table("set_offs", column("round_id", Uuid()), *_ENDS, *_AMOUNTS)
+"""Tables of rounds by their names alone: rounds read what is disputed."""
 
 MAX_REASON: Final = 500
 MOST_LISTED: Final = 500
@@ -216,8 +235,9 @@ def standing(session: Session, union_id: str) -> dict[tuple[int, int], int]:
 def free_of_rounds(book: Book, debtor_id: int, creditor_id: int) -> int:
     """Return what the debtor owes the creditor, less what is disputed or in a proposed round.
 
-    The locks of both are held by `book`. In smallest clearing units; below 0 where payments have
-    brought the obligation below what is held.
+    In a round is what it sets off, and what payments lessen that it releases with that. The locks
+    of both are held by `book`. In smallest clearing units; below 0 where payments have brought the
+    obligation below what is held.
     """
     disputed = book.session.scalar(
         select(func.sum(Dispute.amount)).where(
@@ -226,8 +246,19 @@ def free_of_rounds(book: Book, debtor_id: int, creditor_id: int) -> int:
             Dispute.state == DisputeState.STANDING,
         )
     )
-    given = book.position(creditor_id, debtor_id).given
-    return book.position(debtor_id, creditor_id).obligation - given - int(disputed or 0)
+    lessened = book.session.scalar(
+        select(-_SET_OFFS.c.released)
+        .join(_ROUNDS, _ROUNDS.c.id == _SET_OFFS.c.round_id)
+        .where(
+            _ROUNDS.c.state == "proposed",
+            _SET_OFFS.c.debtor_id == debtor_id,
+            _SET_OFFS.c.creditor_id == creditor_id,
+            _SET_OFFS.c.amount > 0,
+            _SET_OFFS.c.released < 0,
+        )
+    )
+    held = book.position(creditor_id, debtor_id).given + int(disputed or 0) + int(lessened or 0)
+    return book.position(debtor_id, creditor_id).obligation - held
 
 
 def find(session: Session, dispute_id: UUID, caller: str | None = None) -> DisputeView:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
+from uuid import UUID
 
 import orjson
-from sqlalchemy import Select, Table, select, text
+from sqlalchemy import Select, Table, select, text, update
 from sqlalchemy.orm import Session
 
 from clearing import bulk
@@ -140,3 +141,11 @@ def write_positions(
     bulk.update_rows(session, POSITIONS, keys, _TAKEN, rows)
     rows = [(p.account_id, p.counterparty_id, *taken(p)) for p in new]
     bulk.insert_rows(session, POSITIONS, (*keys, *_TAKEN), rows)
+
+
+def add_entries(session: Session, entries: Table, journal_id: UUID) -> None:
+    """Add the entries of a journal to the positions, all of which are there."""
+    e, p = entries.c, POSITIONS.c
+    same = (p.account_id == e.account_id) & (p.counterparty_id == e.counterparty_id)
+    change = update(POSITIONS).where(e.journal_id == journal_id, same)
+    session.connection().execute(change.values(amount=p.amount + e.amount))

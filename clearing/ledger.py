@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
+import numpy as np
 from sqlalchemy import (
     CheckConstraint,
     ForeignKey,
@@ -20,8 +21,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from clearing import bulk, chain, held
+from clearing import bulk, chain, columns, held
 from clearing.accounts import Account, Position
+from clearing.columns import Numbers
 from clearing.held import HeldAccount, HeldPosition, Pair
 from commons import database
 from commons.database import Base, enum_column
@@ -74,6 +76,7 @@ class Entry(Base):
     __table_args__ = (
         CheckConstraint("amount <> 0", name="amount_not_zero"),
         CheckConstraint("account_id <> counterparty_id", name="not_towards_itself"),
+        database.KEPT_BY_KEY,
     )
 
 
@@ -108,7 +111,6 @@ _CHAIN_COLUMNS: Final = (
     "account_id", "version", "journal_id", "kind", "counterparty", "amount", "balance",
     "posted_at", "digest", "hash",
 )  # fmt: skip
-
 
 _MOMENT: Final = bindparam("moment", type_=_JOURNALS.c.posted_at.type)
 _IS_LATER: Final = select(exists().where(_JOURNALS.c.posted_at > _MOMENT))
@@ -233,12 +235,12 @@ class Book:
     def write(self) -> None:
         """Write what was changed and posted; the commit is the caller's."""
         self.session.flush()
-        for table, columns, rows in (
+        for table, names, rows in (
             (_JOURNALS, _JOURNAL_COLUMNS, self._journals),
             (_ENTRIES, _ENTRY_COLUMNS, self._entries),
             (_CHAIN_ROWS, _CHAIN_COLUMNS, self._chain_rows),
         ):
-            bulk.insert_rows(self.session, table, columns, rows)
+            bulk.insert_rows(self.session, table, names, rows)
             rows.clear()
         self._write_accounts()
         self._write_positions()
@@ -286,6 +288,36 @@ def post(book: Book, draft: Draft, moment: datetime) -> None:
             for line in draft.lines
         ],
     )
+
+
+def post_columns(book: Book, draft: Draft, entries: Sequence[Numbers], moment: datetime) -> None:
+    """Post a journal of very many entries, given by the column: account, counterparty, amount.
+
+    As `post`, but written at once, without an object for a position; the positions are all there.
+    The draft has none itself; these come in order, and each pair once in either direction.
+    """
+    account, other, amount = entries
+    opposite = np.lexsort((account, other))
+    pairs = ((account, other), (other, account), (amount, -amount))
+    mirrored = all(np.array_equal(here, there[opposite]) for here, there in pairs)
+    ids, first = np.unique(account, return_index=True)
+    lined = sorted(line.account_id for line in draft.lines) == ids.tolist()
+    if not (mirrored and lined):
+        raise ValueError(f"journal {draft.id} does not balance")
+    if not len(ids):
+        return
+    sums = dict(zip(ids.tolist(), np.add.reduceat(amount, first).tolist(), strict=True))
+    told = (chain.uuid_text(draft.id), str(draft.kind), chain.time_text(moment))
+    union_id = book.accounts[draft.lines[0].account_id].union_id
+    rows = [
+        _extend(book.accounts[one.account_id], draft, one, sums[one.account_id], moment, told)
+        for one in draft.lines
+    ]
+    book.keep((draft.id, union_id, draft.kind, draft.about, draft.value_date, moment), (), rows)
+    book.write()
+    values = dict(zip(_ENTRY_COLUMNS[1:], entries, strict=True))
+    columns.insert(book.session, _ENTRIES, values, {"journal_id": draft.id})
+    held.add_entries(book.session, _ENTRIES, draft.id)
 
 
 def _account_sums(draft: Draft) -> dict[int, int]:

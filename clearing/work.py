@@ -1,4 +1,4 @@
-"""What clearing does by itself: transfers end or are posted in time, hubs are told their events."""
+"""What clearing does by itself: transfers end or are posted in time, rounds are held, hubs told."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from clearing import adjustments, roots, webhooks
 from clearing.calls import expire_due, releasable, release_queued
 from clearing.poster import is_out_of_reach
+from clearing.rounds.holding import Holder
 from clearing.sealing import Seal
 from clearing.transfers import Transfer, TransferState
 from commons import database, nonces
@@ -60,6 +61,11 @@ def chores(
     async def publish() -> int:
         return await asyncio.to_thread(_publish, engine, seal)
 
+    holder = Holder(engine, seal)
+
+    async def hold_rounds() -> int:
+        return await asyncio.to_thread(holder.hold)
+
     return {
         "expiry": expire,
         "adjustments": expire_adjustments,
@@ -67,6 +73,7 @@ def chores(
         EVENTS: point_to_events,
         "nonces": forget,
         "roots": publish,
+        "rounds": hold_rounds,
     }
 
 

@@ -38,6 +38,14 @@ _BEGIN: Final = "localpay_begin"
 _WRITER: Final = "localpay_writer"
 
 
+KEPT_BY_KEY: Final = {"sqlite_with_rowid": False}
+"""Has SQLite keep the rows of a table in the order of its key, and nowhere else.
+
+Otherwise it keeps them as they come and looks each up by an index: with a million that is most of
+the work.
+"""
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware moment in UTC; SQLite keeps it naive, PostgreSQL with its zone."""
 

@@ -50,9 +50,8 @@ def parse_amount(text: object, scale: int, field: str = "amount") -> int:
 
 def format_amount(minor: int, scale: int) -> str:
     """Write smallest units as a decimal string with all the currency's places."""
-    digits = str(abs(minor)).rjust(scale + 1, "0")
-    whole, part = digits[: len(digits) - scale], digits[len(digits) - scale :]
-    return ("-" if minor < 0 else "") + whole + ("." + part if scale else "")
+    digits = str(minor).zfill(scale + 1 + (minor < 0))  # behind the sign
+    return f"{digits[:-scale]}.{digits[-scale:]}" if scale else digits
 
 
 def parse_rate(text: str, field: str = "rate", example: str = "1/10") -> Fraction:

@@ -23,6 +23,51 @@ OUT_OF_NOTHING: dict[type, Any] = {
 }
 
 
+# What was agreed is in the chains; the rest is no part of any proof.
+UNPROVEN = {
+    "transfers.request_digest",
+    "transfers.kept_digests",  # where the key is there; without it a test of its own has them
+    "transfers.wait",
+    "transfers.reserved",
+    "transfers.queued_at",
+    "transfers.reason_code",
+    "transfers.reason",
+    "transfers.available",
+    "adjustments.request_digest",
+    "adjustments.kept_digests",
+    "adjustments.debtor_agreed_at",
+    "adjustments.creditor_agreed_at",
+    "accounts.in_rounds",  # a wish of the hub's for rounds to come
+    "rounds.proposed_by",  # the audit log tells of operators
+    "rounds.commit_at",
+    "candidates.first",
+    "limit_changes.id",
+    "levy_changes.id",
+    "levy_changes.valid_from",
+    "levy_changes.known_from",
+    "rates.id",
+    "rates.valid_from",
+    "rates.known_from",
+    "events.kind",
+    "events.subject",
+    "events.data",
+    "events.happened_at",
+}
+
+# Of a round without a certificate, which has them.
+UNCERTIFIED = {
+    "rounds.credit_lines",
+    "rounds.released_bound",
+    "rounds.released_exact",
+    "rounds.proposed_at",
+    "rounds.ended_at",
+    "rounds.key",
+}
+
+# Of an erased transfer, where one side's name may have stayed.
+NAMES = {"transfers.payer_member", "transfers.payee_member"}
+
+
 def problems(session: Session) -> list[str]:
     """All that the audit finds."""
     session.expunge_all()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from operator import itemgetter
+from uuid import UUID
 
 import pytest
 from clearing_world import accept, assert_sound, call, made, open_world, push
@@ -25,9 +26,9 @@ def test_a_payment_posted_without_its_residue_is_found(
     open_world(sqlite_engine)
     whole = posting._journal  # noqa: SLF001 (which a defect is put into)
 
-    def lossy(desk: Desk, one: HeldTransfer) -> Draft:
-        right = whole(desk, one)
-        draft = whole(desk, replace(one, payer_clearing=one.payee_clearing))
+    def lossy(desk: Desk, one: HeldTransfer, about: UUID | None) -> Draft:
+        right = whole(desk, one, about)
+        draft = whole(desk, replace(one, payer_clearing=one.payee_clearing), about)
         digest = right.lines[0].digest
         return replace(draft, lines=[replace(line, digest=digest) for line in draft.lines])
 

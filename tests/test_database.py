@@ -2,6 +2,7 @@
 
 import threading
 from datetime import UTC, datetime, timedelta, timezone
+from uuid import UUID
 
 import pytest
 from sqlalchemy import (
@@ -13,6 +14,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
+from clearing.accounts import Union
+from clearing.rounds import Round, RoundState
 from commons import database
 from commons.database import Counter, append_only_ddl, draw, reading, transaction, violated
 from commons.groups import Currency, Group, Nonce
@@ -115,18 +118,23 @@ def test_a_violated_constraint_has_the_same_name_on_both_databases(engine: Engin
 
 
 def test_a_violated_partial_index_has_its_name(engine: Engine) -> None:
-    for name in ("one", "two"):
-        proposed = text(
-            "INSERT INTO rounds (id, union_id, state, obligations_total, net_internal_debt, "
-            "cleared, proposed_at) VALUES (:id, 'main', 'proposed', 0, 0, 0, :moment)"
-        ).bindparams(id=f"{int(name == 'two'):032x}", moment=MOMENT.replace(tzinfo=None))
-        if name == "one":
-            with transaction(engine) as session:
-                union = text("INSERT INTO unions (id, created_at) VALUES ('main', :moment)")
-                session.execute(union.bindparams(moment=MOMENT.replace(tzinfo=None)))
-                session.execute(proposed)
-        else:
-            assert broken(engine, proposed) == "uq_rounds_one_proposed"
+    totals = {"obligations_total": 0, "net_internal_debt": 0, "cleared": 0}
+    first, second = (
+        insert(Round).values(
+            id=UUID(int=number),
+            union_id="main",
+            state=RoundState.PROPOSED,
+            proposed_by="operator",
+            proposed_at=MOMENT,
+            commit_at=MOMENT,
+            **totals,
+        )
+        for number in range(2)
+    )
+    with transaction(engine) as session:
+        session.execute(insert(Union).values(id="main", created_at=MOMENT))
+        session.execute(first)
+    assert broken(engine, second) == "uq_rounds_one_proposed"
 
 
 def test_a_broken_reference_is_told_as_one(engine: Engine) -> None:

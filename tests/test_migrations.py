@@ -6,13 +6,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from conftest import disposed
-from sqlalchemy import Engine, inspect, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from statement_world import SEAL
 
 import clearing
 import commons
@@ -21,7 +23,9 @@ import marketplace
 from api.migrations import upgrade, upgrade_engine
 from api.tables import metadata
 from bench.postgres import new_database
-from commons.database import append_only_ddl, make_engine
+from clearing import rounds
+from clearing.rounds import SetOff
+from commons.database import append_only_ddl, make_engine, transaction
 
 BEFORE_0005 = (
     (
@@ -43,6 +47,33 @@ BEFORE_0005 = (
     (
         "INSERT INTO deliveries (id, peer_id, inbox_uri, activity, created_at, attempts)"
         " VALUES (1, 1, 'https://hub.example/inbox', '{}', '2026-10-01 08:00:00', 0)"
+    ),
+)
+
+_ACCOUNT = (
+    "INSERT INTO accounts (id, union_id, kind, state, name, group_id, balance, pending_out,"
+    " pending_in, version, head)"
+    " VALUES (1, 'main', 'group', 'open', 'leeds', 'leeds', 0, 0, 0, 0, '')"
+)
+_PROPOSED = "00000000000000000000000000000003"
+_ROUND = (
+    "INSERT INTO rounds (id, union_id, state, obligations_total, net_internal_debt, cleared,"
+    " proposed_at, ended_at) VALUES ('00000000000000000000000000000003', 'main', 'proposed',"
+    " 0, 0, 0, '2026-10-01 08:00:00', NULL)"
+)
+_ENDED = _ROUND.replace("NULL", "'2026-10-01 08:00:01'")
+BEFORE_0007 = (
+    *BEFORE_0005[:2],
+    BEFORE_0005[1].replace("leeds", "ghent").replace("hub.example", "ghent.example"),
+    "INSERT INTO unions (id, created_at) VALUES ('main', '2026-10-01 08:00:00')",
+    _ACCOUNT,
+    _ACCOUNT.replace("leeds", "ghent").replace("(1,", "(2,"),
+    _ROUND,
+    _ENDED.replace("proposed'", "committed'").replace("3'", "1'"),
+    _ENDED.replace("proposed'", "abandoned'").replace("3'", "2'"),
+    (
+        "INSERT INTO set_offs (round_id, debtor_id, creditor_id, obligation, amount)"
+        " VALUES ('00000000000000000000000000000002', 1, 2, 90, 70)"
     ),
 )
 
@@ -114,6 +145,23 @@ def test_what_stood_in_the_database_before_hubs_could_join_is_kept(
             ]
             assert connection.scalar(text("SELECT rate_wanted FROM hubs")) == "1/1"
             assert connection.scalar(text("SELECT count(*) FROM deliveries")) == 1
+
+
+def test_rounds_of_before_there_were_certificates_are_kept_and_can_be_ended(
+    empty_database: str,
+) -> None:
+    with disposed(make_engine(empty_database)) as engine:
+        upgrade_engine(engine, "0006")
+        with engine.begin() as connection:
+            for statement in BEFORE_0007:
+                connection.execute(text(statement))
+        upgrade_engine(engine)
+        with transaction(engine) as session:
+            kept = session.scalars(select(SetOff)).one()
+            assert (kept.cap, kept.least, kept.amount, kept.drawn) == (90, 0, 70, 0)
+            assert rounds.commit(session, UUID(_PROPOSED), SEAL).certificate is None
+        with pytest.raises(DBAPIError), engine.begin() as connection:
+            connection.execute(text("UPDATE set_offs SET amount = 0"))
 
 
 def test_a_migrated_database_still_holds_its_foreign_keys(empty_database: str) -> None:

@@ -86,9 +86,9 @@ def test_each_group_sees_its_own_part(engine: Engine) -> None:
         assert rounds.latest(session)[0].id == round_id
     seventy = 70 * HOUR
     assert everything == [
-        Part(A, B, 80 * HOUR, seventy),
-        Part(C, A, 70 * HOUR, seventy),
-        Part(B, C, 90 * HOUR, seventy),
+        Part(A, B, 80 * HOUR, 0, 0, 80 * HOUR, seventy, 0, 0),
+        Part(C, A, seventy, 0, 0, seventy, seventy, 0, 0),
+        Part(B, C, 90 * HOUR, 0, 0, 90 * HOUR, seventy, 0, 0),
     ]
     assert {(part.debtor, part.creditor) for part in own} == {(A, B), (C, A)}
     assert [(o.debtor, o.creditor) for o in owed(engine, A)] == [(A, B), (C, A)]
@@ -110,8 +110,9 @@ def test_a_proposal_changes_nothing_but_what_it_reserves(engine: Engine) -> None
 
 def test_a_look_ahead_tells_what_a_round_would_do_and_keeps_nothing(engine: Engine) -> None:
     with reading(engine) as session:
-        netting = rounds.preview(session)
-    assert (netting.cleared, netting.remaining) == (210 * HOUR, LEFT)
+        plan = rounds.preview(session)
+    left = [Obligation(p.debtor, p.creditor, p.remaining) for p in plan.rows() if p.remaining]
+    assert (plan.cleared, left) == (210 * HOUR, LEFT)
     with reading(engine) as session:
         assert rounds.latest(session) == []
     assert position(engine, B, A).given == 0

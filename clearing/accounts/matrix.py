@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from clearing import chain
 from clearing.limits import AccountRoom, PositionRoom
-from commons.database import Base, enum_column
+from commons.database import KEPT_BY_KEY, Base, enum_column
 from commons.errors import InvalidError, NotFoundError
 from commons.money import CLEARING_SCALE
 
@@ -59,7 +59,9 @@ class Union(Base):
     """A set of groups that clear together, in one clearing unit of scale 4.
 
     `credit_default` and `surplus_default` are the limits that a new group starts with; where they
-    are empty it is `DEFAULT_LINE`.
+    are empty it is `DEFAULT_LINE`. `round_schedule` is a cron expression in UTC for its netting
+    rounds, the next of which is due at `round_at`; groups may opt out of one for
+    `round_notice_seconds`, and `credit_lines` has it use what pair limits leave.
     """
 
     __tablename__ = "unions"
@@ -67,7 +69,18 @@ class Union(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     credit_default: Mapped[int | None]
     surplus_default: Mapped[int | None]
+    round_schedule: Mapped[str | None] = mapped_column(String(100))
+    round_at: Mapped[datetime | None]
+    round_notice_seconds: Mapped[int] = mapped_column(default=0)
+    credit_lines: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime]
+
+    __table_args__ = (
+        CheckConstraint("round_notice_seconds >= 0", name="round_notice_not_negative"),
+        CheckConstraint(
+            "(round_schedule IS NULL) = (round_at IS NULL)", name="round_due_where_scheduled"
+        ),
+    )
 
     def starting_limits(self) -> tuple[int, int]:
         """Return the credit and the surplus limit of a new group."""
@@ -84,7 +97,8 @@ class Account(AccountRoom, Base):
     `balance` is the sum of the row's positions, kept here beside what is reserved by pending
     transfers (`pending_out`, `pending_in`). A limit that is empty does not limit; beyond a `warn`
     payments go through and are flagged. The accounts of a union itself have no group.
-    `state_reason` is the operator's, for the account's own hub. `version` and `head` are the
+    `state_reason` is the operator's, for the account's own hub. `in_rounds` is its hub's word
+    whether rounds set off anything of it. `version` and `head` are the
     account's last chain row. Whatever changes an account, its positions or its
     pending transfers holds the lock of this row; locks are taken in the order of ids.
     """
@@ -99,6 +113,7 @@ class Account(AccountRoom, Base):
         enum_column(AccountState), default=AccountState.OPEN
     )
     state_reason: Mapped[str | None] = mapped_column(String(MAX_REASON))
+    in_rounds: Mapped[bool] = mapped_column(default=True)
     name: Mapped[str] = mapped_column(String(60))
     balance: Mapped[int] = mapped_column(default=0)
     pending_out: Mapped[int] = mapped_column(default=0)
@@ -162,6 +177,7 @@ class Position(PositionRoom, Base):
         CheckConstraint("pair_limit >= 0", name="pair_limit_not_negative"),
         CheckConstraint("pair_warn >= 0", name="pair_warn_not_negative"),
         Index(None, "counterparty_id"),
+        KEPT_BY_KEY,
     )
 
 

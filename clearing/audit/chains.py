@@ -5,7 +5,17 @@ from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, String, Uuid, cast, func, select, type_coerce
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    String,
+    Uuid,
+    case,
+    cast,
+    func,
+    select,
+    type_coerce,
+)
 from sqlalchemy.orm import Session
 
 from clearing import adjustments, chain, periods, roots
@@ -154,7 +164,7 @@ def _names_again(erased: HeldTransfer) -> bool:
 
 def _transfer_digests(session: Session, names: Names) -> Iterator[str]:
     """Hold transfers against the rows about them; each is digested once for all of its rows."""
-    about = func.coalesce(Journal.about, Journal.id)
+    about = transfer_of(Journal)
     rows = (
         select(about, ChainRow.journal_id, ChainRow.account_id, ChainRow.version, ChainRow.digest)
         .join(Journal, Journal.id == ChainRow.journal_id)
@@ -175,6 +185,18 @@ def _transfer_digests(session: Session, names: Names) -> Iterator[str]:
             if wanted[journal_id] != digest or is_told:
                 changed = f"version {version}: transfer {transfer_id} changed"
                 yield f"account {names[account_id]}: {changed}"
+
+
+def transfer_of(journal: type[Journal]) -> ColumnElement[UUID]:
+    """Return the transfer that a journal belongs to: a levy's is about it, a payment's has its id.
+
+    A payment's journal may be about the round that released it.
+    """
+    return case((journal.kind == JournalKind.PAYMENT, journal.id), else_=_about(journal))
+
+
+def _about(journal: type[Journal]) -> ColumnElement[UUID]:
+    return func.coalesce(journal.about, journal.id)
 
 
 def _wanted(transfer: HeldTransfer, journal_id: UUID) -> str:

@@ -13,7 +13,7 @@ from clearing.audit.amounts import other_amounts
 from clearing.audit.finding import Finding, names_of
 from clearing.ledger import Entry, Journal, JournalKind
 from clearing.periods import PeriodEnd
-from clearing.rounds import Round, RoundState
+from clearing.rounds import Candidate, Round, RoundState
 from clearing.transfers import Transfer, TransferState, levy_journal
 
 _CHUNK: Final = 10_000
@@ -23,16 +23,16 @@ _OPEN: Final = frozenset({TransferState.PENDING, TransferState.QUEUED})
 def once(session: Session) -> Finding:
     """Check that each journal belongs to something that was posted, and the other way round."""
     found = Finding(5, "what is posted is posted once, under its own id, and only if it says so")
-    for journal, made, levied, adjusted, round_state, period in session.execute(_abouts()):
+    for journal, made, levied, adjusted, state, releasing, period in session.execute(_abouts()):
         found.checked += 1
-        wanted = list(_wanted(journal.id, made, levied, adjusted))
+        wanted = list(_wanted(journal.id, made, levied, adjusted, releasing))
         if len(wanted) > 1:
             found.problems.append(f"journal {journal.id} is that of several that were posted")
         elif wanted and wanted[0] != tuple(journal[1:]):
             found.problems.append(f"journal {journal.id} is not what it is about says")
         elif not wanted:
             is_round = journal.kind is JournalKind.SET_OFF and journal.about is None
-            is_round = is_round and round_state is RoundState.COMMITTED
+            is_round = is_round and state is RoundState.COMMITTED
             is_residue = journal.kind is JournalKind.RESIDUE and period is not None
             if journal.value_date is not None or not (is_round or is_residue):
                 found.problems.append(f"journal {journal.id} is of nothing that was posted")
@@ -43,8 +43,13 @@ def once(session: Session) -> Finding:
 
 
 def _abouts() -> Select[Any]:
-    """Ask for the journals, each with what could have been posted by it."""
-    made, levied = aliased(Transfer), aliased(Transfer)
+    """Ask for the journals, each with what could have been posted by it.
+
+    The second round is the one that the journal is about, where that released it of the queue.
+    """
+    made, levied, releasing = aliased(Transfer), aliased(Transfer), aliased(Round)
+    proposed = (Candidate.round_id == Journal.about) & (Candidate.transfer_id == Journal.id)
+    done = (releasing.id == Candidate.round_id) & (releasing.state == RoundState.COMMITTED)
     return (
         select(
             _columns(Journal, "id", "kind", "about", "posted_at", "value_date"),
@@ -52,6 +57,7 @@ def _abouts() -> Select[Any]:
             _columns(levied, "id", "state", "levy", "reverses", "ended_at", "value_date"),
             _columns(Adjustment, "state", "kind", "ended_at", "value_date"),
             Round.state,
+            releasing.id,
             PeriodEnd.id,
         )
         .select_from(Journal)
@@ -59,6 +65,8 @@ def _abouts() -> Select[Any]:
         .outerjoin(levied, levied.id == Journal.about)
         .outerjoin(Adjustment, Adjustment.id == Journal.id)
         .outerjoin(Round, Round.id == Journal.id)
+        .outerjoin(Candidate, proposed & Candidate.proposed)
+        .outerjoin(releasing, done)
         .outerjoin(PeriodEnd, PeriodEnd.id == Journal.about)
         .execution_options(yield_per=_CHUNK)
     )
@@ -73,11 +81,12 @@ def _wanted(
     made: Row[Any],
     levied: Row[Any],
     adjusted: Row[Any],
+    releasing: UUID | None,
 ) -> Iterator[tuple[object, ...]]:
     """Return what a journal's kind, about, time and value date have to be, by what was posted."""
     if made.state is TransferState.POSTED:
         kind = JournalKind.PAYMENT if made.reverses is None else JournalKind.REVERSAL
-        yield kind, None, made.ended_at, made.value_date
+        yield kind, releasing, made.ended_at, made.value_date
     if levied.state is TransferState.POSTED and levied.levy:
         kind = JournalKind.LEVY if levied.reverses is None else JournalKind.REVERSAL
         if journal_id == levy_journal(levied.id):

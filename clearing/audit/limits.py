@@ -4,10 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Final, cast
 
-from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, case, func, select
+from sqlalchemy.orm import Session, aliased
 
 from clearing.accounts import (
     Account,
@@ -20,6 +22,7 @@ from clearing.accounts import (
     next_hash,
     used_of,
 )
+from clearing.audit.chains import transfer_of
 from clearing.audit.finding import Finding, names_of
 from clearing.ledger import ChainRow, Entry, Journal, JournalKind
 from clearing.rounds import Round, RoundState, SetOff
@@ -28,7 +31,12 @@ from clearing.transfers import Transfer, TransferState, reservation
 Key = tuple[LimitKind, int, int | None]
 """Which limit of which account, and towards whom."""
 
+_Move = tuple[int, int, JournalKind, datetime, datetime | None, bool]
+"""Version, amount, kind, when it was posted and made, and whether the operator did it."""
+
 _CHUNK: Final = 10_000
+_WHOLE: Final = itemgetter(-1)
+_RELEASED: Final = (JournalKind.PAYMENT, JournalKind.LEVY)
 _PAYMENTS: Final = frozenset({JournalKind.PAYMENT, JournalKind.REVERSAL, JournalKind.LEVY})
 
 
@@ -146,7 +154,7 @@ def _forced_since(session: Session, key: Key, since: datetime) -> int:
     sign = _sign(key)
     return sum(
         max(0, amount * sign)
-        for _, amount, _, posted_at, _, forced in session.execute(_moves(key))
+        for _, amount, _, posted_at, _, forced in _together(session, key)
         if forced and posted_at >= since
     )
 
@@ -167,24 +175,46 @@ def _passed(session: Session, key: Key, history: list[_Setting]) -> Iterator[str
         return
     name, sign = _limit_name(session, key), _sign(key)
     balance, other_uses = 0, []
-    for version, amount, kind, posted_at, made_at, forced in session.execute(_moves(key)):
+    for version, amount, kind, posted_at, made_at, forced in _together(session, key):
         balance += amount
         if amount * sign <= 0:
             continue
         if forced or kind not in _PAYMENTS:
             other_uses.append((posted_at, amount * sign))
             continue
-        stop = None if made_at is None else _highest(history, made_at, posted_at)
+        if made_at is None:
+            continue
+        stop = _highest(history, made_at, posted_at)
         if stop is None or balance * sign <= stop:
             continue
         if balance * sign > stop + sum(use for when, use in other_uses if when >= made_at):
             yield f"{name} was {stop} when version {version} brought the use to {balance * sign}"
 
 
-def _moves(key: Key) -> Select[int, int, JournalKind, datetime, datetime, bool]:
-    """Ask for all that moved an account, or its position towards another, in the chain's order."""
+def _together(session: Session, key: Key) -> Iterator[_Move]:
+    """Yield all that moved an account, or its position towards another, in the chain's order.
+
+    What a round releases and what it sets off is one move, after which limits hold; in between
+    they need not. The payments of it that was made first tells when it was made.
+    """
+    for _, group in groupby(session.execute(_moves(key)), _WHOLE):
+        moves: list[_Move] = [cast("_Move", tuple(row)[:-1]) for row in group]
+        version, _, kind, posted_at, _, forced = moves[-1]
+        made = [made_at for _, _, _, _, made_at, _ in moves if made_at is not None]
+        if made and kind is JournalKind.SET_OFF:
+            kind = JournalKind.PAYMENT
+        amount = sum(move[1] for move in moves)
+        yield version, amount, kind, posted_at, min(made) if made else None, forced
+
+
+def _moves(key: Key) -> Select[int, int, JournalKind, datetime, datetime, bool, str]:
+    """Ask for all that moved an account, or its position towards another, in the chain's order.
+
+    Last comes what moves of one round have in common and no others.
+    """
     _, account_id, counterparty_id = key
-    about = func.coalesce(Journal.about, Journal.id)
+    about, paid = transfer_of(Journal), aliased(Journal)  # a levy is its payment's
+    whole = func.coalesce(paid.about, Journal.id)
     amount = ChainRow.amount if counterparty_id is None else Entry.amount
     query = (
         select(
@@ -194,10 +224,12 @@ def _moves(key: Key) -> Select[int, int, JournalKind, datetime, datetime, bool]:
             Journal.posted_at,
             Transfer.created_at,
             func.coalesce(Transfer.by_operator, False),
+            case((Journal.kind.in_(_RELEASED), whole), else_=Journal.id),
         )
         .select_from(ChainRow)
         .join(Journal, Journal.id == ChainRow.journal_id)
         .outerjoin(Transfer, Transfer.id == about)
+        .outerjoin(paid, paid.id == about)
         .where(ChainRow.account_id == account_id)
         .order_by(ChainRow.version)
     )
@@ -227,9 +259,12 @@ def _reservations(session: Session, accounts: dict[int, Account]) -> Iterator[st
         reserved["out", debtor] += wanted.out
         reserved["in", creditor] += wanted.into
         reserved["pair", (debtor, creditor)] += wanted.pair
-    proposed = select(SetOff).join(Round).where(Round.state == RoundState.PROPOSED)
+    of_round = (Round.id == SetOff.round_id) & (Round.state == RoundState.PROPOSED)
+    proposed = select(SetOff).join(Round, of_round)
     for part in session.scalars(proposed):
-        reserved["given", (part.creditor_id, part.debtor_id)] += part.amount
+        off = max(0, part.amount - max(0, part.released))
+        reserved["given", (part.creditor_id, part.debtor_id)] += off
+        reserved["given", (part.debtor_id, part.creditor_id)] += part.drawn
     kept: dict[tuple[str, Any], int] = {}
     for account in accounts.values():
         kept["out", account.id], kept["in", account.id] = account.pending_out, account.pending_in

@@ -11,7 +11,13 @@ from clearing.calls.desk import Desk, read_transfers
 from clearing.calls.kinds import Call, Create, Head, Move, Outcome, Reverse, Verb
 from clearing.calls.making import draft, groups_of, make, repeat
 from clearing.calls.moving import move
-from clearing.calls.releasing import expire_due, releasable, release_queued
+from clearing.calls.releasing import (
+    agreed,
+    expire_due,
+    post_agreed,
+    releasable,
+    release_queued,
+)
 from clearing.calls.reversing import reverse
 from clearing.transfers import HeldTransfer
 from commons import audit_log
@@ -26,8 +32,10 @@ __all__ = [
     "Outcome",
     "Reverse",
     "Verb",
+    "agreed",
     "expire_due",
     "handle",
+    "post_agreed",
     "releasable",
     "release_queued",
 ]

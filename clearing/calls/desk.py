@@ -1,6 +1,6 @@
 """The desk: what the calls of one transaction touch, read once, locked in order, written once."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from operator import attrgetter
@@ -286,14 +286,23 @@ class Desk:
         """Have a hub told that a limit of its group is used beyond the level of warning."""
         self._notices.append(events.approached(group_id, union_id, use))
 
+    @property
+    def notices(self) -> Sequence[Notice]:
+        """What hubs are to be told."""
+        return self._notices
+
     def write(self) -> None:
         """Write everything; the events last."""
+        self.write_rows()
+        events.record(self.session, self._notices, self.moment)
+
+    def write_rows(self) -> None:
+        """Write everything but the events, for which whoever calls this has others to record."""
         bulk.insert_rows(self.session, TABLE, _COLUMNS, [_ROW(one) for one in self._new])
         old = self._changed.keys() - {id(one) for one in self._new}
         changed = [_CHANGES(one) for key, one in self._changed.items() if key in old]
         bulk.update_rows(self.session, TABLE, ("id",), _CHANGING, changed)
         self.book.write()
-        events.record(self.session, self._notices, self.moment)
 
     def outcome(
         self,

@@ -4,18 +4,21 @@ from collections.abc import Collection
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import select, union_all
+from sqlalchemy import Uuid, column, select, table, union_all
 from sqlalchemy.orm import Session
 
 from clearing import bulk
 from clearing.adjustments import Adjustment
 from clearing.ledger import Journal
-from clearing.rounds import Round
 from clearing.transfers import Transfer, levy_journal
 
+_ROUND_ID: Final = column("id", Uuid())
+_ROUNDS: Final = table("rounds", _ROUND_ID)
+"""The table of rounds by its name alone: rounds post what they release by `clearing.calls`."""
 _OF_OTHERS: Final = bulk.Sought(
     lambda among: union_all(
-        *(select(column).where(among(column)) for column in (Journal.id, Adjustment.id, Round.id))
+        *(select(one).where(among(one)) for one in (Journal.id, Adjustment.id)),
+        select(_ROUND_ID).select_from(_ROUNDS).where(among(_ROUND_ID)),
     )
 )
 _OF_TRANSFERS: Final = bulk.Sought(lambda among: select(Transfer.id).where(among(Transfer.id)))

@@ -1,6 +1,7 @@
 """How an agreed transfer is posted: its journals, its levy, and what it takes back."""
 
 from collections.abc import Iterable
+from uuid import UUID
 
 from clearing import periods, transfers
 from clearing.calls.desk import Desk
@@ -12,15 +13,15 @@ _PAIR = "pair_limit"
 _SURPLUS = "surplus_limit"
 
 
-def post_transfer(desk: Desk, one: HeldTransfer) -> None:
-    """Post a transfer that both hubs agreed to, and its levy with it.
+def post_transfer(desk: Desk, one: HeldTransfer, about: UUID | None = None) -> None:
+    """Post a transfer that both hubs agreed to, and its levy with it; `about` is its journal's.
 
     Raises ConflictError where it counts for a day of a period that was closed since.
     """
     periods.check_open(one.value_date, desk.closed.get(one.union_id))
     desk.move(one, TransferState.POSTED)
     moment = desk.posted(one)
-    post(desk.book, _journal(desk, one), moment)
+    post(desk.book, _journal(desk, one, about), moment)
     if one.levy:
         post(desk.book, _levy(desk, one), moment)
     if one.reverses is not None:
@@ -29,7 +30,7 @@ def post_transfer(desk: Desk, one: HeldTransfer) -> None:
         desk.change(original)
 
 
-def _journal(desk: Desk, one: HeldTransfer) -> Draft:
+def _journal(desk: Desk, one: HeldTransfer, about: UUID | None) -> Draft:
     """Return the journal of a payment, or of a reversal: the same entries the other way round."""
     seats, accounts = desk.seats(one), desk.book.accounts
     payer, payee = (accounts[seat.account_id] for seat in seats)
@@ -43,7 +44,7 @@ def _journal(desk: Desk, one: HeldTransfer) -> Draft:
     lines = [Line(payer.id, payee.name, digest)]
     lines += [Line(account.id, payer.name, digest) for account, _ in parts]
     kind = JournalKind.PAYMENT if one.reverses is None else JournalKind.REVERSAL
-    return Draft(one.id, kind, entries, lines, value_date=one.value_date)
+    return Draft(one.id, kind, entries, lines, about, one.value_date)
 
 
 def _levy(desk: Desk, one: HeldTransfer) -> Draft:

@@ -12,7 +12,7 @@ from clearing.accounts import Account, AccountKind, AccountState, Position
 from clearing.calls.desk import Desk, read_transfers
 from clearing.calls.posting import broken, post_transfer, warn
 from clearing.periods import PeriodEnd
-from clearing.transfers import HeldTransfer, Transfer, TransferState
+from clearing.transfers import HeldTransfer, Transfer, TransferState, levy_journal
 from commons import database
 from commons.groups import Hub, HubState
 
@@ -72,6 +72,33 @@ def _open(session: Session, ids: Sequence[UUID]) -> tuple[Desk, list[HeldTransfe
     desk = Desk.open(session, groups)
     desk.lock(known.values(), known)
     return desk, [desk.transfers[one] for one in ids]
+
+
+def agreed(session: Session, ids: Sequence[UUID]) -> tuple[Desk, list[HeldTransfer]]:
+    """Return those of the transfers that are queued and could be posted if they had room.
+
+    Under the locks of their accounts, in the order of `ids`; nothing is done to them yet.
+    """
+    desk, found = _open(session, ids)
+    return desk, [one for one in found if _is_agreed(desk, one)]
+
+
+def _is_agreed(desk: Desk, one: HeldTransfer) -> bool:
+    if one.state is not TransferState.QUEUED or one.expires_at <= desk.moment:
+        return False
+    is_free = desk.taken.isdisjoint((one.id, levy_journal(one.id)))
+    return is_free and not _is_barred(desk, one)
+
+
+def post_agreed(desk: Desk, chosen: Sequence[HeldTransfer], about: UUID) -> None:
+    """Post transfers that `agreed` returned, as journals about a round that makes room for them.
+
+    Whoever calls this sees to it that limits hold once the round is posted too, and writes the desk
+    and what hubs are told.
+    """
+    for one in chosen:
+        post_transfer(desk, one, about)
+        desk.tell(one, [one.payer_group, one.payee_group])
 
 
 def _is_barred(desk: Desk, one: HeldTransfer) -> bool:
