@@ -12,11 +12,14 @@ from api.routes.accounts import account_view
 from api.terminal import operator_engine, print_json, print_table
 from clearing import accounts, participation
 from clearing.accounts import Account, AccountKind, Union
+from clearing.rounds import scheduling
 from commons import audit_log
 from commons.database import reading, transaction
 from commons.errors import ConflictError, InvalidError, NotFoundError
 from commons.groups import GROUP_ID_PATTERN, Hub, HubState
 from commons.money import CLEARING_SCALE, format_amount
+
+_SECONDS_AN_HOUR: Final = 3_600
 
 app: Final = typer.Typer(help="Unions: sets of groups that clear together.")
 
@@ -48,22 +51,30 @@ def create(union: UnionId, credit_limit: Credit = None, surplus_limit: Surplus =
 
 @app.command("list")
 def list_unions(*, json: AsJson = False) -> None:
-    """List the unions, how many groups take part, and the limits of new ones."""
+    """List the unions, how many groups take part, the limits of new ones, when rounds are held."""
     with operator_engine() as engine, reading(engine) as session:
         found = [_view(session, one) for one in session.scalars(select(Union).order_by(Union.id))]
     if json:
         print_json({"unions": found})
         return
     rows = [
-        [one["id"], len(one["groups"]), one["credit_default"], one["surplus_default"]]
+        [
+            one["id"],
+            len(one["groups"]),
+            one["credit_default"],
+            one["surplus_default"],
+            one["rounds"]["schedule"],
+            one["rounds"]["next"],
+        ]
         for one in found
     ]
-    print_table(["union", "groups", "credit default", "surplus default"], rows)
+    heads = ["union", "groups", "credit default", "surplus default", "rounds", "next round"]
+    print_table(heads, rows)
 
 
 @app.command("show")
 def show(union: UnionId) -> None:
-    """Show a union as JSON: the limits of new groups, its groups, its own accounts' balances."""
+    """Show a union as JSON: its groups, their first limits, its accounts' balances, its rounds."""
     with operator_engine() as engine, reading(engine) as session:
         print_json(_view(session, accounts.union_of(session, union)))
 
@@ -99,6 +110,51 @@ def join(
     print_json(told)
 
 
+@app.command("rounds")
+def rounds(
+    union: UnionId,
+    schedule: Annotated[
+        str | None,
+        typer.Option(metavar="CRON", help='When, in UTC, such as "0 6 * * 1": Mondays at six.'),
+    ] = None,
+    *,
+    no_schedule: Annotated[
+        bool, typer.Option("--no-schedule", help="Only by command from now on.")
+    ] = False,
+    notice: Annotated[
+        int | None, typer.Option(metavar="HOURS", help="How long groups may opt out of one.")
+    ] = None,
+    credit_lines: Annotated[
+        bool | None,
+        typer.Option(
+            "--credit-lines/--no-credit-lines",
+            help="Whether rounds may use what pair limits leave free.",
+        ),
+    ] = None,
+) -> None:
+    """Set when a union's rounds are held and how; what is not named stays as it is."""
+    if no_schedule and schedule is not None:
+        raise InvalidError("--schedule", "give either this or --no-schedule")
+    with operator_engine() as engine, transaction(engine) as session:
+        found = accounts.union_of(session, union)
+        if no_schedule or schedule is not None:
+            scheduling.set_schedule(session, found, schedule)
+        if notice is not None:
+            scheduling.set_notice(found, notice * _SECONDS_AN_HOUR)
+        if credit_lines is not None:
+            found.credit_lines = credit_lines
+        told = _view(session, found)
+        session.flush()
+        data = {name: _word(value) for name, value in told["rounds"].items()}
+        audit_log.record(session, "operator", "union-rounds-changed", found.id, data)
+    print_json(told)
+
+
+def _word(value: object) -> str:
+    """Return a setting as the audit log holds it, which holds texts alone."""
+    return "none" if value is None else str(value)
+
+
 def _minor(text: str | None, field: str) -> int | None:
     return None if text is None else limit_minor(text, field)
 
@@ -123,6 +179,12 @@ def _view(session: Session, union: Union) -> dict[str, Any]:
             one.name: format_amount(one.balance, CLEARING_SCALE)
             for one in found
             if one.group_id is None
+        },
+        "rounds": {
+            "schedule": union.round_schedule,
+            "next": union.round_at,
+            "notice_seconds": union.round_notice_seconds,
+            "credit_lines": union.credit_lines,
         },
     }
 

@@ -1,4 +1,4 @@
-"""Accounts, obligations and rounds over HTTP: each hub sees its own part and no more."""
+"""Accounts and obligations over HTTP: each hub sees its own part and no more."""
 
 import uuid
 from collections.abc import Iterator
@@ -124,30 +124,6 @@ def test_a_hub_sees_the_obligations_of_its_own_group_only(world: World) -> None:
     assert {"debtor": "leeds", "creditor": "ghent", "amount": "9.0000"} in found
 
 
-def test_of_a_round_a_hub_sees_the_totals_and_its_own_part(world: World) -> None:
-    pay_in_a_circle(world)
-    assert get(world, world.leeds, "/rounds") == {"rounds": []}
-    with transaction(world.engine) as session:
-        round_id = rounds.propose(session).id
-    assert get(world, world.leeds, f"/rounds/{round_id}")["state"] == "proposed"
-    position = get(world, world.leeds, "/accounts/leeds")["positions"][0]
-    assert (position["counterparty"], position["given"]) == ("barcelona", "7.0000")
-    with transaction(world.engine) as session:
-        rounds.commit(session, round_id)
-    listed = get(world, world.leeds, "/rounds")["rounds"]
-    seen = get(world, world.leeds, f"/rounds/{round_id}")
-    parts = seen.pop("parts")
-    assert listed == [seen]
-    told = [seen[name] for name in ("state", "obligations_total", "net_internal_debt", "cleared")]
-    assert told == ["committed", "24.0000", "2.0000", "21.0000"]
-    assert parts == [
-        part("barcelona", "leeds", "8.0000"),
-        part("leeds", "ghent", "9.0000"),
-    ]
-    left = get(world, world.barcelona, "/obligations")["obligations"]
-    assert left == [{"debtor": "barcelona", "creditor": "leeds", "amount": "1.0000"}]
-
-
 def test_the_rounds_of_a_union_are_seen_by_its_groups_and_by_tokens(embedded: World) -> None:
     world = embedded
     with transaction(world.engine) as session:
@@ -171,11 +147,6 @@ def test_the_rounds_of_a_union_are_seen_by_its_groups_and_by_tokens(embedded: Wo
             assert world.service.client.get(path, headers=told).status_code == status
     seen = get(world, world.barcelona, f"/rounds/{round_id}")
     assert [one["obligation"] for one in seen["parts"]] == ["8.0000"]
-
-
-def part(debtor: str, creditor: str, obligation: str) -> Json:
-    owed = {"debtor": debtor, "creditor": creditor, "obligation": obligation}
-    return {**owed, "set_off": "7.0000"}
 
 
 def test_what_is_unsigned_or_replayed_is_not_answered(embedded: World) -> None:

@@ -1,4 +1,4 @@
-"""The operator's commands for clearing: limits, a round, the audit, netting a file."""
+"""The operator's commands for clearing: limits, the audit, netting a file."""
 
 import json
 import os
@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clearing_world import HOUR, account, balances, open_world, pay, position
+from clearing_world import HOUR, account, open_world, pay
 from conftest import disposed
 from sqlalchemy import Engine, select, text, update
 from test_commands import environment, good, refused, run
 
 from api.migrations import upgrade
-from clearing import rounds
 from clearing.accounts import Account, lock_accounts
 from clearing.events import Event, EventKind
 from commons.audit_log import Deed
@@ -41,68 +40,6 @@ def ledger(settings: Settings) -> Iterator[Engine]:
 
 def printed(settings: Settings, *arguments: str) -> Any:  # noqa: ANN401 (any JSON)
     return json.loads(good(settings, *arguments))
-
-
-def test_a_round_is_shown_then_settled_and_leaves_balances_alone(
-    settings: Settings, ledger: Engine
-) -> None:
-    before = balances(ledger)
-    shown = printed(settings, "settle", "--dry-run", "--json")
-    assert (shown.pop("round"), shown.pop("state")) == (None, "dry run")
-    assert printed(settings, "settle", "--dry-run", "--json")["cleared"] == "210.0000"
-    done = printed(settings, "settle", "--json")
-    assert done.pop("round")
-    assert done.pop("state") == "committed"
-    assert done == shown
-    totals = [done[name] for name in ("obligations_before", "cleared", "obligations_after")]
-    assert totals == ["240.0000", "210.0000", "30.0000"]
-    assert {
-        "debtor": A,
-        "creditor": B,
-        "obligation": "80.0000",
-        "set_off": "70.0000",
-        "remaining": "10.0000",
-    } in done["set_offs"]
-    assert balances(ledger) == before
-    assert printed(settings, "settle", "--json")["cleared"] == "0.0000"
-    good(settings, "audit")
-
-
-@pytest.mark.usefixtures("ledger")
-def test_a_round_is_told_as_a_table_of_the_union_that_settles(settings: Settings) -> None:
-    shown = good(settings, "settle", "--dry-run").splitlines()
-    assert shown[0].split("\t") == ["debtor", "creditor", "obligation", "set off", "remaining"]
-    assert f"{A}\t{B}\t80.0000\t70.0000\t10.0000" in shown
-    assert shown[-1] == (
-        "dry run: of 240.0000 owed in union main 210.0000 are set off, 30.0000 remain"
-    )
-    good(settings, "union", "create", "south")
-    good(settings, "union", "join", "south", A)
-    other = printed(settings, "settle", "--union", "south", "--json")
-    assert (other["union"], other["set_offs"]) == ("south", [])
-    for more in ((), ("--dry-run",)):
-        said = refused(settings, "settle", "--union", "nosuch", *more, code=1)
-        assert "nosuch" in said
-    assert "committed: of 240.0000 owed in union main" in good(settings, "settle")
-    assert printed(settings, "settle", "--dry-run", "--json")["cleared"] == "0.0000"
-
-
-def test_a_round_that_was_left_proposed_is_committed_by_the_next_settling(
-    settings: Settings, ledger: Engine
-) -> None:
-    with transaction(ledger) as session:
-        round_id = rounds.propose(session).id
-    assert position(ledger, B, A).given == 70 * HOUR
-    done = printed(settings, "settle", "--json")
-    assert (done["round"], done["state"]) == (str(round_id), "committed")
-    assert position(ledger, B, A).given == 0
-    good(settings, "audit")
-
-
-def test_before_anybody_is_admitted_there_is_nothing_to_settle(settings: Settings) -> None:
-    assert "admitted" in refused(settings, "settle", code=1)
-    assert printed(settings, "settle", "--dry-run", "--json")["set_offs"] == []
-    good(settings, "audit")
 
 
 def test_limits_are_set_lifted_and_otherwise_kept(settings: Settings, ledger: Engine) -> None:

@@ -48,6 +48,12 @@ def test_a_union_is_made_joined_and_gives_its_new_groups_their_limits(
         "surplus_default": "100.0000",
         "groups": [],
         "own_accounts": {},
+        "rounds": {
+            "schedule": None,
+            "next": None,
+            "notice_seconds": 0,
+            "credit_lines": False,
+        },
     }
     told = printed(settings, "union", "defaults", "north", "--surplus-limit", "0")
     assert (told["credit_default"], told["surplus_default"]) == ("20.0000", "0.0000")

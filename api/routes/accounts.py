@@ -1,8 +1,6 @@
-"""Accounts, obligations and rounds over HTTP, each hub its own part."""
+"""Accounts over HTTP, each hub its own."""
 
-from datetime import datetime
 from typing import Annotated, Any, Final
-from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel
@@ -11,15 +9,14 @@ from sqlalchemy.orm import Session
 from api.bodies import json_answer
 from api.callers import Asker, Reader
 from api.services import Reading
-from clearing import accounts, rounds
+from clearing import accounts
 from clearing.accounts import Account, AccountState, AccountStatus
-from clearing.rounds import RoundState
 from commons.errors import NotFoundError
+from commons.groups import GROUP_ID_PATTERN
 from commons.money import CLEARING_SCALE, format_amount
 
 router = APIRouter(tags=["Clearing"])
 
-EXAMPLE_ROUND_ID: Final = "0d7c1f0a-9b1e-4c55-8f43-6f0f5d1b2a90"
 ACCOUNT_EXAMPLE: Final[dict[str, Any]] = {
     "group": "leeds",
     "union": "main",
@@ -49,22 +46,12 @@ ACCOUNT_EXAMPLE: Final[dict[str, Any]] = {
         }
     ],
 }
-OBLIGATION_EXAMPLE: Final = {"debtor": "leeds", "creditor": "gracia", "amount": "10.0000"}
-ROUND_EXAMPLE: Final[dict[str, Any]] = {
-    "id": EXAMPLE_ROUND_ID,
-    "union": "main",
-    "state": "committed",
-    "obligations_total": "240.0000",
-    "net_internal_debt": "20.0000",
-    "cleared": "210.0000",
-    "proposed_at": "2026-11-20T10:00:00Z",
-    "ended_at": "2026-11-20T10:00:01Z",
-}
 
 UnionId = Annotated[
     str | None,
     Query(
         alias="union",
+        pattern=GROUP_ID_PATTERN,
         description="The union's id; without it the only one, or `main`.",
         examples=["main"],
     ),
@@ -110,54 +97,6 @@ class AccountView(BaseModel):
     version: int
     head: str
     positions: list[PositionView]
-
-
-class ObligationView(BaseModel):
-    """What one account owes another, in clearing units."""
-
-    debtor: str
-    creditor: str
-    amount: str
-
-
-class ObligationList(BaseModel):
-    """Obligations: to a hub those that its group is a side of."""
-
-    obligations: list[ObligationView]
-
-
-class RoundView(BaseModel):
-    """A round and its totals, in clearing units."""
-
-    id: UUID
-    union: str
-    state: RoundState
-    obligations_total: str
-    net_internal_debt: str
-    cleared: str
-    proposed_at: datetime
-    ended_at: datetime | None
-
-
-class RoundList(BaseModel):
-    """The last rounds, newest first."""
-
-    rounds: list[RoundView]
-
-
-class PartView(BaseModel):
-    """What a round did to one obligation."""
-
-    debtor: str
-    creditor: str
-    obligation: str
-    set_off: str
-
-
-class RoundPart(RoundView):
-    """A round with the calling hub's own part of it."""
-
-    parts: list[PartView]
 
 
 def _units(minor: int | None) -> str | None:
@@ -236,100 +175,6 @@ def seen_account(asker: Asker, session: Session, group_id: str, union: str | Non
     return account
 
 
-@router.get(
-    "/obligations",
-    summary="Who owes whom",
-    responses=_answer({"obligations": [OBLIGATION_EXAMPLE]}, "By debtor and creditor."),
-)
-def list_obligations(asker: Reader, session: Reading, union: UnionId = None) -> ObligationList:
-    """List what the calling hub's group owes and is owed now; to the bearer of a token, all."""
-    found = rounds.obligations(session, asker.group_id, _seen_union(asker, session, union))
-    return ObligationList(
-        obligations=[
-            ObligationView(
-                debtor=one.debtor,
-                creditor=one.creditor,
-                amount=format_amount(one.amount, CLEARING_SCALE),
-            )
-            for one in found
-        ]
-    )
-
-
-def _seen_union(asker: Asker, session: Session, union: str | None) -> str:
-    """Return the union that is asked for, to whoever may see it; NotFoundError to anybody else."""
-    if asker.group_id is not None:
-        return accounts.account_in(session, asker.group_id, union).union_id
-    asked = union or _own_union(asker) or accounts.DEFAULT_UNION
-    if not asker.may_see_union(asked):
-        raise NotFoundError("there is no such union of yours")
-    return asked
-
-
 def _own_union(asker: Asker) -> str | None:
     """Return the union that a token is for; a hub may have accounts in several."""
     return None if asker.bearer is None else asker.bearer.union_id
-
-
-@router.get(
-    "/rounds",
-    summary="The last rounds",
-    responses=_answer({"rounds": [ROUND_EXAMPLE]}, "Newest first, fifty at most."),
-)
-def list_rounds(asker: Reader, session: Reading, union: UnionId = None) -> RoundList:
-    """List the last rounds of a union with their totals."""
-    last = rounds.latest(session, union_id=_seen_union(asker, session, union))
-    return RoundList(rounds=[RoundView(**_totals(found)) for found in last])
-
-
-@router.get(
-    "/rounds/{round_id}",
-    summary="One round",
-    responses=_answer(
-        ROUND_EXAMPLE
-        | {
-            "parts": [
-                {
-                    "debtor": "leeds",
-                    "creditor": "gracia",
-                    "obligation": "80.0000",
-                    "set_off": "70.0000",
-                }
-            ]
-        },
-        "The round with the caller's part.",
-    ),
-)
-def get_round(
-    asker: Reader,
-    session: Reading,
-    round_id: Annotated[UUID, Path(description="The round's id.")],
-) -> RoundPart:
-    """Give a round's totals and what it did to the calling hub's own obligations, or to all."""
-    found = rounds.find(session, round_id)
-    _seen_union(asker, session, found.union_id)
-    return RoundPart(
-        **_totals(found),
-        parts=[
-            PartView(
-                debtor=part.debtor,
-                creditor=part.creditor,
-                obligation=format_amount(part.obligation, CLEARING_SCALE),
-                set_off=format_amount(part.amount, CLEARING_SCALE),
-            )
-            for part in rounds.parts(session, round_id, asker.group_id)
-        ],
-    )
-
-
-def _totals(found: rounds.Round) -> dict[str, Any]:
-    return {
-        "id": found.id,
-        "union": found.union_id,
-        "state": found.state,
-        "obligations_total": format_amount(found.obligations_total, CLEARING_SCALE),
-        "net_internal_debt": format_amount(found.net_internal_debt, CLEARING_SCALE),
-        "cleared": format_amount(found.cleared, CLEARING_SCALE),
-        "proposed_at": found.proposed_at,
-        "ended_at": found.ended_at,
-    }

@@ -1,5 +1,6 @@
 """Statements over HTTP, as JSON, CSV or camt.053, and balances as of any moment."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -20,6 +21,7 @@ from clearing.statements import Period, Place, Point, Statement, read_moment
 from clearing.verifying import documents
 from commons.database import reading, transaction
 from commons.errors import InvalidError, NotAcceptableError
+from commons.groups import GROUP_ID_PATTERN
 from commons.money import CLEARING_SCALE, format_amount
 
 router = APIRouter(tags=["Clearing"])
@@ -77,7 +79,11 @@ class Asked(BaseModel):
 
     start: str | None = Field(None, alias="from", description=_MOMENT, max_length=40)
     end: str | None = Field(None, alias="to", description=_MOMENT, max_length=40)
-    union: str | None = Field(None, description="The union's id; without it the only one, or main.")
+    union: str | None = Field(
+        None,
+        pattern=GROUP_ID_PATTERN,
+        description="The union's id; without it the only one, or main.",
+    )
     cursor: str | None = Field(None, description="Where the page begins, as the page before said.")
     limit: int = Field(
         statements.LINES, description="Lines a page.", ge=1, le=statements.MOST_LINES
@@ -114,17 +120,15 @@ class _Range:
     quality: float
 
 
-def chosen(accept: str) -> str:
+def chosen(accept: str, offered: Sequence[str] = OFFERED) -> str:
     """Return the media type to answer in (RFC 9110, 12.5.1); NotAcceptableError where none is.
 
-    Where several are as welcome, it is the first of ours.
+    Where several are as welcome, it is the first of those offered.
     """
     ranges = [_range(part) for part in accept.split(",") if part.strip()] or [_Range("*/*", 1)]
-    best = max(OFFERED, key=lambda offer: _quality(offer, ranges))
+    best = max(offered, key=lambda offer: _quality(offer, ranges))
     if not _quality(best, ranges):
-        raise NotAcceptableError(
-            f"statements are given as {', '.join(OFFERED)}", offered=list(OFFERED)
-        )
+        raise NotAcceptableError(f"this is given as {', '.join(offered)}", offered=list(offered))
     return best
 
 

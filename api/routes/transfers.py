@@ -38,6 +38,7 @@ from clearing.calls import Call, Move, Outcome, Verb, handle
 from clearing.transfers import TransferState, Wanted
 from commons.database import transaction
 from commons.errors import ForbiddenError, NotFoundError
+from commons.groups import GROUP_ID_PATTERN
 from commons.tokens import Bearer, Role
 
 _BODIES: Final[dict[str, Callable[[Request], Awaitable[CreateBody | AcceptBody]]]] = {
@@ -248,10 +249,16 @@ def wanted_of(  # noqa: PLR0913, PLR0917 (each is a question that may be asked)
     ] = None,
     text: Annotated[
         str | None,
-        Query(min_length=1, max_length=100, description="Part of a description or a name."),
+        Query(
+            min_length=1,
+            max_length=100,
+            pattern=r"^[^\x00]*$",
+            description="Part of a description or a name.",
+        ),
     ] = None,
     union: Annotated[
-        str | None, Query(max_length=40, description="Only those through this union.")
+        str | None,
+        Query(pattern=GROUP_ID_PATTERN, description="Only those through this union."),
     ] = None,
     reverses: Annotated[
         UUID | None, Query(description="Only what takes back this transfer.")

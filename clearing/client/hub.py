@@ -14,6 +14,7 @@ from clearing.client.answers import HistoryError, Json
 from clearing.client.history import Head, History
 from clearing.client.records import MemoryStore, Store
 from clearing.client.roots import DayRoot, Roots, leaf_of, root_of
+from clearing.client.rounds import Rounds
 from clearing.client.wire import JSON, Ask, Patience, Signer, Wire
 from commons.signatures import PublicKey
 
@@ -26,7 +27,7 @@ _THE_FIRST_DAY: Final = "1970-01-01T00:00:00Z"
 _MS: Final = 1_000
 
 
-class Client:
+class Client(Rounds):
     """A hub's side of the clearing service; a context manager, safe to use from several threads.
 
     `url` is the service's base URL, `group` the id of the hub's group. `store` keeps what must
