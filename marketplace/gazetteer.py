@@ -5,12 +5,13 @@ import unicodedata
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial import KDTree
 
 from marketplace.places import distance_km
 
@@ -34,6 +35,7 @@ _BETWEEN: Final = re.compile(r"[\W_]+")
 _PARTS: Final = re.compile(r"[,;(،]")
 
 Numbers = npt.NDArray[np.uint32]
+Degrees = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,19 @@ class Gazetteer:
         parts = sum(region_of == country for region_of, _ in self._regions)
         return country if len(named) == parts else None
 
+    def regions_near(self, points: Sequence[tuple[float, float]]) -> list[tuple[str, str | None]]:
+        """Return country and region of the town that is nearest to each point, in degrees."""
+        if not points:
+            return []
+        _, nearest = self._towns.query(_on_sphere(*np.radians(np.array(points)).T))
+        found = (self._regions[self._region_of[place]] for place in np.atleast_1d(nearest))
+        return [(country, region or None) for country, region in found]
+
+    @cached_property
+    def _towns(self) -> KDTree:
+        units = np.array([self._lats, self._lons], dtype=np.float64) / UNITS_PER_DEGREE
+        return KDTree(_on_sphere(*np.radians(units)))
+
     def _called(self, folded: str) -> range:
         return self._between(folded, "\x00") if folded else range(0)
 
@@ -209,6 +224,12 @@ class Gazetteer:
 
     def _folded(self, entry: int) -> str:
         return fold(self._name(entry))
+
+
+def _on_sphere(lats: Degrees, lons: Degrees) -> Degrees:
+    """Return points of the unit sphere, between which the straight way tells who is nearest."""
+    across = np.cos(lats)
+    return np.stack([across * np.cos(lons), across * np.sin(lons), np.sin(lats)], axis=-1)
 
 
 @cache
