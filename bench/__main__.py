@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from bench import bad_input, crash, crawl, demo, ledger, relevance, search, soak
+from bench import bad_input, crash, crawl, demo, ledger, network, relevance, rounds, search, soak
 from bench.figures import Told
 from bench.judging import HALVES
 from commons import logging
@@ -26,7 +26,12 @@ BENCHES: Final[dict[str, tuple[str | None, Callable[[Options], Iterator[Told]]]]
         ledger.__doc__,
         lambda options: ledger.measure(options.entries, options.database),
     ),
+    "network": (
+        network.__doc__,
+        lambda options: network.measure(options.transfers, options.database),
+    ),
     "relevance": (relevance.__doc__, lambda options: relevance.measure(_asked(options))),
+    "rounds": (rounds.__doc__, lambda _: rounds.measure()),
     "search": (search.__doc__, lambda options: search.measure(options.listings, options.database)),
     "soak": (soak.__doc__, lambda options: soak.measure(options.answers)),
 }
@@ -57,6 +62,13 @@ def _ask_of_the_ledger(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="entries of a year's payments over which statements and balances are read; to post "
         "10,000,000 takes a quarter of an hour",
+    )
+    parser.add_argument_group("of network").add_argument(
+        "--transfers",
+        type=_one_or_more,
+        default=1_000_000,
+        metavar="N",
+        help="payments over which the figures of the network are read",
     )
     parser.add_argument_group("of soak").add_argument(
         "--answers",

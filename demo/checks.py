@@ -12,7 +12,8 @@ from rich.markup import escape
 class Summary:
     """The figures of one run, all from the service's answers; None where a run did not get.
 
-    Obligations, cleared and balances are totals in clearing units.
+    Obligations, cleared and balances are totals in clearing units. Those of `round_` are of the
+    round among the made-up groups; `round_cleared_share` is what it cleared of what was owed.
     """
 
     listings_found: int | None = None
@@ -24,6 +25,11 @@ class Summary:
     obligations_after: Decimal | None = None
     cleared: Decimal | None = None
     balances_sum: Decimal | None = None
+    round_groups: int | None = None
+    round_obligations: Decimal | None = None
+    round_cleared: Decimal | None = None
+    round_cleared_share: Decimal | None = None
+    round_released: int | None = None
 
     def as_json(self) -> str:
         """Return one line of JSON, clearing units as decimal strings."""

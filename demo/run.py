@@ -1,4 +1,4 @@
-"""The whole main job on one machine: hubs publish, members find, hubs pay, a round clears."""
+"""The whole main job on one machine: hubs publish, members find, hubs pay, rounds clear."""
 
 import signal
 import subprocess
@@ -17,7 +17,7 @@ from clearing.client import HistoryError, UntrustedAnswerError
 from commons import logging
 from commons.errors import LocalPayError
 from commons.settings import Settings
-from demo import finding, paying
+from demo import finding, paying, trading
 from demo.checks import Checks, Summary
 from demo.hub import Hub
 from demo.listings import groups
@@ -104,6 +104,9 @@ def _run(  # noqa: PLR0913 - what all parts of a run share
     try:
         _publish_and_find(service, hubs, checks, summary, console)
         _pay_and_clear(service, hubs, checks, summary, console)
+        console.rule("Sixty made-up groups trade, and a round clears among them")
+        trading.clear_among_sixty(service, folder, checks, summary, console)
+        _count_up(service, hubs, checks, summary, console)
     except _FAILURES:
         console.print(service.log_tail(), markup=False)
         raise
@@ -144,6 +147,12 @@ def _pay_and_clear(
     console.rule("A payment is accepted at once, given back, and every history verified")
     paying.accept_at_once(hubs, checks, console)
     paying.verify_histories(hubs, checks, console)
+
+
+def _count_up(
+    service: Service, hubs: Sequence[Hub], checks: Checks, summary: Summary, console: Console
+) -> None:
+    console.rule("The books of the three hubs, and the audit of all")
     paying.count_up(service, hubs, checks, summary)
     paying.show_books(paying.read_books(hubs), "After the payment that fits now", console)
 

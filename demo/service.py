@@ -14,6 +14,7 @@ import httpx2
 import orjson
 
 from commons.errors import LocalPayError, UnavailableError
+from commons.settings import Settings
 from demo.documents import Json
 
 LOOPBACK: Final = "127.0.0.1"
@@ -43,6 +44,7 @@ class Service:
         self.url = f"http://{LOOPBACK}:{port}"
         self._log = data_dir / "serve.log"
         self._environment = _environment(data_dir, self.url)
+        self.database_url = Settings(data_dir=data_dir, database_url="").effective_database_url
         self._process: subprocess.Popen[bytes] | None = None
         self._client = httpx2.Client(base_url=self.url, trust_env=False, timeout=10.0)
 
@@ -104,9 +106,12 @@ class Service:
             text=True,
         )
 
-    def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Json:
-        """Return what a public address answers; raises LocalPayError for an error status."""
-        response = self._client.get(path, params=params)
+    def get(
+        self, path: str, params: Mapping[str, str | int] | None = None, token: str | None = None
+    ) -> Json:
+        """Return what an address answers, to whom has the token; LocalPayError where it fails."""
+        headers = None if token is None else {"Authorization": f"Bearer {token}"}
+        response = self._client.get(path, params=params, headers=headers)
         if response.is_error:
             msg = f"GET {response.url}: {response.status_code} {response.text[:500]}"
             raise LocalPayError(msg)

@@ -29,6 +29,12 @@ def test_the_demo_does_the_whole_main_job() -> None:
     assert summary["freed_by_round"] == 1
     units = ("obligations_before", "obligations_after", "cleared", "balances_sum")
     assert [Decimal(summary[key]) for key in units] == [24, 3, 21, 0]
+    owed, cleared, share = (
+        Decimal(summary[f"round_{key}"]) for key in ("obligations", "cleared", "cleared_share")
+    )
+    assert summary["round_groups"] == 60
+    assert summary["round_released"] >= 1
+    assert 0.3 < share == round(cleared / owed, 4) < 0.7
 
 
 def test_one_wrong_check_makes_a_run_wrong() -> None:
