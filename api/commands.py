@@ -25,9 +25,12 @@ from api import (
     key_commands,
     log_commands,
     migrations,
+    network_commands,
     rate_commands,
     reconcile_command,
+    round_file_commands,
     search_command,
+    simulate_command,
     source_commands,
     statement_commands,
     token_commands,
@@ -69,8 +72,11 @@ block_commands.register(app, hub_commands.app)
 clearing_commands.register(app)
 journal_commands.register(app, union_commands.app)
 reconcile_command.register(app)
+round_file_commands.register(app)
 statement_commands.register(app, account_commands.app)
+simulate_command.register(app)
 index_commands.register(app)
+network_commands.register(app)
 search_command.register(app)
 
 _NOT_STARTED: Final = 3

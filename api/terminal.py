@@ -1,7 +1,7 @@
 """What all commands share: settings, the database, results on stdout, errors in one line."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -10,6 +10,7 @@ import orjson
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
@@ -132,3 +133,15 @@ def _cell(value: object) -> str:
         return f"{moment:%Y-%m-%d %H:%M:%SZ}"
     text = "" if value is None else str(value)
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+
+
+@contextmanager
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """Show on stderr that something long is being done; yield a function that names the step."""
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    nobody_looks = not progress_console.is_terminal
+    with Progress(
+        *columns, console=progress_console, transient=True, disable=nobody_looks
+    ) as progress:
+        task = progress.add_task(what)
+        yield lambda step: progress.update(task, description=f"{what}: {step}")

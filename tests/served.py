@@ -160,9 +160,9 @@ def served(settings: Settings, engine: Engine, between: Between | None = None) -
         keep_keys(settings)
         told = settings.model_copy(update={"base_url": url, "database_url": database_url})
         app = create_app(told, work=False)
-        server = uvicorn.Server(
-            uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False)
-        )
+        config = uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False)
+        config.timeout_keep_alive = 60  # else closed as a busy machine's next call is on its way
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:

@@ -30,6 +30,7 @@ PARTS: Final = (
 )
 QUERIES: Final = (
     *("", "x", "=", "&&&", "q=%00", "q=%ff", "limit=-1", "limit=1e9", "cursor=x", "hub=x@y", "%"),
+    *("union=%00", "union=a%00", "text=%00"),
     *("hub=a@127.0.0.1:1", "hub=%00@x", "since=x", "round=9", "x=" + "y" * 5_000, "a[]=1&a[b]=2"),
     *("resource=acct:x", "address=%00", "limit=9" + "9" * 400, "near=1,2&radius_km=nan"),
 )

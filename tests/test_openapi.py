@@ -27,6 +27,8 @@ from api.routes import (
     pushed,
     quotes,
     rates,
+    round_terms,
+    rounds,
     suggestions,
     transfers,
     unions,
@@ -83,6 +85,7 @@ def test_the_main_job_is_described(description: Json) -> None:
         "GET /accounts/{group_id}",
         "GET /obligations",
         "GET /rounds",
+        "POST /rounds/{round_id}/opt-out",
         "GET /health",
     } <= {name for name, _ in operations(description)}
 
@@ -165,7 +168,7 @@ def test_every_operation_has_its_own_id_and_all_its_path_parameters(description:
 def test_every_example_is_what_its_route_answers() -> None:
     checked = 0
     parts: tuple[ModuleType, ...] = (accounts, categories, groups, health, health_of_hubs, hubs)
-    parts += (listings, suggestions)
+    parts += (listings, round_terms, rounds, suggestions)
     parts += (adjustments, disputes, events, interest, quotes, rates, transfers, unions, why)
     for part in parts:
         for route in part.router.routes:
