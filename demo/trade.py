@@ -101,7 +101,7 @@ def network(seed: int, groups: int = 5_000, ties: int | None = None) -> Network:
     Raises ValueError where there cannot be so many ties, or fewer than three groups.
     """
     wanted = min(_PARTNERS * groups, groups * (groups - 1) // 4) if ties is None else ties
-    if groups < 3 or not groups <= wanted <= groups * (groups - 1) // 2:  # noqa: PLR2004
+    if groups < 3 or not groups <= wanted <= groups * (groups - 1) // 2:  # noqa: PLR2004 (a circle)
         raise ValueError(f"no {wanted} ties between {groups} groups")
     chance = np.random.default_rng([seed, groups, wanted])
     east, north = _places(chance, groups)
